@@ -1,0 +1,32 @@
+.PHONY: help setup demo check test bench format lock
+
+help: ## these lines
+	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
+
+setup: ## .venv with the gate in it
+	@scripts/setup gate
+
+demo: setup ## serve the gate on http://127.0.0.1:8420 with a demo agent
+	@.venv/bin/stacksona-gate demo
+
+check: ## format, lint, types and the fast tests
+	@scripts/setup dev
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy gate/src gate/tests bench
+	.venv/bin/pytest -q -m "not slow and not browser"
+
+test: ## everything, browser included
+	@scripts/test
+
+bench: ## ratios, side by side in one run
+	@scripts/setup dev
+	.venv/bin/python -m bench
+
+format:
+	@scripts/setup dev
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+lock:
+	@scripts/lock

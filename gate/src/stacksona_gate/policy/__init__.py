@@ -1,0 +1,1 @@
+"""Rules: what they say, how they are read, what they answer."""
