@@ -1,0 +1,391 @@
+"""What uvicorn leaves open on the wire, closed: sizes, deadlines, ambiguous framing, readers that never read.
+
+Used as ``uvicorn.Config(http=GateProtocol)``. Every limit is a class attribute; a subclass overrides it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import secrets
+from asyncio.events import TimerHandle
+from dataclasses import dataclass
+from typing import Any, cast
+
+import httptools
+from uvicorn._types import ASGI3Application
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+IDLE, HEAD, BODY, REFUSED = range(4)
+HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer that is given before, or instead of, the application."""
+
+    status: int
+    title: str
+    code: str
+    detail: str
+
+    def encode(self, default_headers: list[tuple[bytes, bytes]]) -> bytes:
+        """The whole answer as bytes for the wire."""
+        request_id = secrets.token_hex(16)
+        problem = {
+            "type": "about:blank",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "code": self.code,
+            "http_request_id": request_id,
+        }
+        body = json.dumps(problem).encode()
+        fields = [
+            *default_headers,
+            (b"content-type", b"application/problem+json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"cache-control", b"no-store"),
+            (b"x-request-id", request_id.encode()),
+            (b"connection", b"close"),
+        ]
+        head = b"".join(b"%s: %s\r\n" % field for field in fields)
+        return STATUS_LINE[self.status] + head + b"\r\n" + body
+
+
+def _malformed(detail: str) -> Refusal:
+    return Refusal(400, "Bad Request", "malformed", detail)
+
+
+GARBLED = _malformed("This is not a well-formed HTTP/1.1 request. Send one request with one clear framing.")
+HEAD_TOO_LARGE = _malformed("The request line and headers are too large. Send fewer or shorter headers.")
+FRAMING = _malformed("The framing is ambiguous. Send either one Content-Length or Transfer-Encoding: chunked.")
+NO_HOST = _malformed("An HTTP/1.1 request names exactly one valid Host. Send it.")
+NO_TUNNEL = _malformed("CONNECT is not served here. Send the request itself.")
+TOO_DEEP = _malformed("Too many requests without reading an answer. Read the answers first.")
+BODY_TOO_LARGE = Refusal(413, "Content Too Large", "too_large", "The body is over the limit. Send a smaller one.")
+
+
+class _Refused(Exception):
+    """Stops the parser from inside one of its callbacks."""
+
+
+class _Discard:
+    """Stands in for the parser once a connection is refused: what still comes in is counted, not kept."""
+
+    def __init__(self, transport: asyncio.Transport, limit: int) -> None:
+        self._transport = transport
+        self._left = limit
+
+    def feed_data(self, data: bytes) -> None:
+        self._left -= len(data)
+        if self._left < 0:
+            self._transport.abort()
+
+
+class GateProtocol(HttpToolsProtocol):
+    """One connection, with every wait and every buffer bounded."""
+
+    header_limit = 32 * 1024
+    header_fields = 100
+    header_seconds = 10.0
+    body_limit = 7 * 1024 * 1024 + 65536
+    body_seconds = 30.0
+    write_seconds = 60.0
+    """How long a client may take nothing of an answer that it has not finished reading."""
+    pipeline_limit = 100
+    linger_seconds = 2.0
+    linger_limit = 1024 * 1024
+    """A refused client may still be sending: closing at once would reset the connection under the answer."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.ws_protocol_class = None
+        self._phase = IDLE
+        self._active: RequestResponseCycle | None = None
+        self._host = b""
+        self._timer: TimerHandle | None = None
+        self._stall_timer: TimerHandle | None = None
+        self._refusal: Refusal | None = None
+        self._answer = b""
+        self._chunk_size = 0
+        self._head_read = 0
+        self._body_read = 0
+        self._body_seen = 0
+        self._overhead = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        # uvicorn waits for ever for a first byte.
+        self.timeout_keep_alive_task = self.loop.call_later(self.header_seconds, self.timeout_keep_alive_handler)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        self._stop_stall_timer()
+        self._unset_keepalive_if_required()
+        # uvicorn tells only the newest request of a pipeline; the one being answered would go on for ever.
+        if self._active is not None and not self._active.response_complete:
+            self._active.disconnected = True
+            self._active.message_event.set()
+        super().connection_lost(exc)
+
+    # What the client sends
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser; watch the clock and the sizes only when a request is left unfinished."""
+        self._chunk_size = len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._ignore_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self._refuse(self._refusal or GARBLED)
+        else:
+            if self._phase != IDLE:
+                self._watch()
+
+    def on_message_begin(self) -> None:
+        # Here, not on any byte: blank lines between requests must not keep a connection alive.
+        self._unset_keepalive_if_required()
+        self._phase = HEAD
+        self._head_read = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():
+            self._check_upgrade()
+            return
+        chunked = self._check_head()
+        super().on_headers_complete()
+        self._stop_timer()
+        self._phase = BODY
+        self._body_read = self._body_seen = self._overhead = 0
+        if chunked:
+            # Trailers would be appended to the headers that the application is already reading.
+            self.headers = []
+
+    def on_body(self, body: bytes) -> None:
+        self._body_read += len(body)
+        if self._body_read > self.body_limit:
+            self._stop(BODY_TOO_LARGE)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if self._phase != BODY:  # an upgrade request, about to be read again without its Upgrade
+            return
+        self._phase = IDLE
+        self._chunk_size = 0  # how much of this read belongs to a request behind this one is not known
+        self._stop_timer()
+        super().on_message_complete()
+
+    def _check_head(self) -> bool:
+        """Refuse a head that is too large or can be read in two ways. True when the body comes in chunks."""
+        self._check_head_size()
+        fields = dict(self.headers)
+        if len(fields) != len(self.headers):
+            self._check_single_host()
+        host = fields.get(b"host")
+        if host != self._host:
+            self._check_host(host)
+        if b"content-length" in fields and int(fields[b"content-length"]) > self.body_limit:
+            self._stop(BODY_TOO_LARGE)
+        if b"transfer-encoding" not in fields:
+            return False
+        self._check_chunked(fields[b"transfer-encoding"])
+        return True
+
+    def _check_head_size(self) -> None:
+        # A head that came alone in one small read needs no counting.
+        counted = self._head_read or not 0 < self._chunk_size <= self.header_limit
+        if (counted and self._head_size() > self.header_limit) or len(self.headers) > self.header_fields:
+            self._stop(HEAD_TOO_LARGE)
+        if len(self.pipeline) >= self.pipeline_limit:
+            self._stop(TOO_DEEP)
+
+    def _head_size(self) -> int:
+        request_line = len(self.parser.get_method()) + len(self.url) + len("  HTTP/1.1\r\n")
+        return request_line + sum(len(name) + len(value) + 4 for name, value in self.headers) + 2
+
+    def _check_single_host(self) -> None:
+        if [name for name, _ in self.headers].count(b"host") > 1:
+            self._stop(NO_HOST)
+
+    def _check_host(self, host: bytes | None) -> None:
+        if host is None:
+            if self.parser.get_http_version() != "1.0":
+                self._stop(NO_HOST)
+        elif HOST.fullmatch(host):
+            self._host = host
+        else:
+            self._stop(NO_HOST)
+
+    def _check_chunked(self, coding: bytes) -> None:
+        # Proxies disagree about chunks in HTTP/1.0 and about any coding beside chunked.
+        if coding.lower() != b"chunked" or self.parser.get_http_version() != "1.1":
+            self._stop(FRAMING)
+
+    def _check_upgrade(self) -> None:
+        if self.parser.get_method() == b"CONNECT":
+            self._stop(NO_TUNNEL)
+
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """Read the request again as if no upgrade were asked for: httptools would lose its body."""
+        fields = [(name, value) for name, value in self.headers if name != b"upgrade"]
+        version = self.parser.get_http_version().encode()
+        head = [b"%s %s HTTP/%s\r\n" % (self.parser.get_method(), self.url, version)]
+        head += [b"%s: %s\r\n" % field for field in fields]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.data_received(b"".join([*head, b"\r\n", rest]))
+
+    def _stop(self, refusal: Refusal) -> None:
+        self._refusal = refusal
+        raise _Refused
+
+    # Unfinished requests
+
+    def _watch(self) -> None:
+        if self._phase == HEAD:
+            self._watch_head()
+        elif self._phase == BODY:
+            self._watch_body()
+
+    def _watch_head(self) -> None:
+        """Count what the parser holds of a head that is not complete."""
+        self._head_read += self._chunk_size or 1
+        if self._head_read > self.header_limit:
+            self._refuse(HEAD_TOO_LARGE)
+        elif self._timer is None:
+            self._start_timer(self.header_seconds)
+
+    def _watch_body(self) -> None:
+        """Chunk extensions and trailers are bytes that never reach the body's count."""
+        if self._body_read == self._body_seen:
+            self._overhead += self._chunk_size
+        self._body_seen = self._body_read
+        if self._overhead > self.header_limit:
+            self._refuse(HEAD_TOO_LARGE)
+        elif self._timer is None:
+            self._start_timer(self.body_seconds)
+
+    def _start_timer(self, seconds: float) -> None:
+        self._timer = self.loop.call_later(seconds, self._expire, seconds)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _expire(self, seconds: float) -> None:
+        self._timer = None
+        if self.flow.read_paused or (self._phase == HEAD and self._is_answering()):
+            # The client waits for us: the application has not read, or an earlier request is not answered yet.
+            self._start_timer(seconds)
+        else:
+            self.transport.abort()
+
+    # Refusing
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer, stop reading, close; behind an answer that is still under way, never inside it."""
+        in_body = self._phase == BODY
+        self._stop_timer()
+        self._phase = REFUSED
+        self._answer = refusal.encode(self.server_state.default_headers)
+        self.logger.info("Refused before the application: %s", refusal.detail)
+        self.parser = cast("httptools.HttpRequestParser", _Discard(self.transport, self.linger_limit))
+        if in_body:
+            self._withdraw()
+        if not self._is_answering():
+            self._close_with_answer()
+
+    def _withdraw(self) -> None:
+        """Take back the request whose body is refused: it is queued, running unanswered, or answered."""
+        if self.pipeline:
+            self.pipeline.popleft()
+        elif self.cycle.response_started:
+            self._answer = b""
+            self.cycle.keep_alive = False
+        else:
+            self.cycle.disconnected = True
+            self._active = None
+        self.cycle.message_event.set()
+
+    def _close_with_answer(self) -> None:
+        if self.transport.is_closing():
+            return
+        self.transport.write(self._answer)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+            self._timer = self.loop.call_later(self.linger_seconds, self.transport.abort)
+        else:
+            self.transport.close()
+
+    # What the application answers
+
+    def _is_answering(self) -> bool:
+        return self._active is not None and not self._active.response_complete
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._active = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._watch_flush()
+        elif self._phase != IDLE and not self._is_answering():
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Nothing is being answered any more: the next head's time begins, or a refusal's turn has come."""
+        if self._phase == HEAD:
+            self._unset_keepalive_if_required()
+            self._stop_timer()
+            self._start_timer(self.header_seconds)
+        elif self._phase == REFUSED:
+            self._unset_keepalive_if_required()
+            self._close_with_answer()
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self._watch_flush()
+
+    def _watch_flush(self) -> None:
+        # A closing transport waits for ever for a client that does not take the rest.
+        if self._stall_timer is None and self.transport.get_write_buffer_size():
+            self._start_stall_timer()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._start_stall_timer()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if not self.transport.is_closing():
+            self._stop_stall_timer()
+
+    def _start_stall_timer(self) -> None:
+        unsent = self.transport.get_write_buffer_size()
+        self._stall_timer = self.loop.call_later(self.write_seconds, self._check_stall, unsent)
+
+    def _stop_stall_timer(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
+
+    def _check_stall(self, unsent: int) -> None:
+        """A reader may be slow for as long as it reads at all."""
+        if self.transport.get_write_buffer_size() < unsent:
+            self._start_stall_timer()
+        else:
+            self.transport.abort()
