@@ -1,0 +1,110 @@
+"""What a rule found, said for people. No message is over 300 characters or shows a character that hides."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Literal
+
+from stacksona_gate.policy.folding import IGNORABLE, fold
+from stacksona_gate.policy.model import Rule
+from stacksona_gate.policy.numbers import number_of, plain
+
+type Outcome = Literal["matched", "not_matched", "missing", "wrong_type", "skipped"]
+
+MAX_SHOWN = 80
+MAX_MESSAGE = 300
+
+_HIDING = frozenset(("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"))
+_BRAILLE_BLANK = "\u2800"
+_IS_NOT = {"contains": "text", "regex": "text"}
+
+
+def shown(text: str, limit: int = MAX_SHOWN) -> str:
+    """``text`` on at most ``limit`` characters: cut with an ellipsis, hiding characters as ``\\u200b``."""
+    parts = [_escaped(character) for character in text[: limit + 1]]
+    whole = "".join(parts)
+    if len(whole) <= limit:
+        return whole
+    while parts and len(whole) > limit - 1:
+        parts.pop()
+        whole = "".join(parts)
+    return whole + "…"
+
+
+def short(message: str) -> str:
+    """``message`` on at most 300 characters."""
+    return message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 1] + "…"
+
+
+def describe(rule: Rule, outcome: Outcome, value: object) -> str:
+    """What ``rule`` found in ``value``, as one line. Never raises: a value that cannot be shown is left out."""
+    try:
+        return short(_describe(rule, outcome, value))
+    except Exception:
+        # Only the wording failed; the verdict stands and must not be lost over it.
+        return f"{shown(rule.parameter)} cannot be shown"
+
+
+def _describe(rule: Rule, outcome: Outcome, value: object) -> str:
+    parameter = shown(rule.parameter)
+    match outcome:
+        case "missing" | "skipped":
+            return f"{parameter} is missing"
+        case "wrong_type":
+            return _wrong_type(rule, value)
+        case "matched":
+            return f"{parameter}{_finding(rule, value, True)}"
+        case _:
+            return f"{parameter}{_finding(rule, value, False)}"
+
+
+def _wrong_type(rule: Rule, value: object) -> str:
+    parameter, wanted = shown(rule.parameter), _IS_NOT.get(rule.type, "a number")
+    right = isinstance(value, str) if wanted == "text" else number_of(value) is not None
+    return f"{parameter} cannot be tested" if right else f"{parameter} is not {wanted}"
+
+
+def _finding(rule: Rule, value: object, found: bool) -> str:
+    if rule.type == "contains":
+        return _contained(rule, value, found)
+    if rule.type == "regex":
+        return f" {'matches' if found else 'does not match'} the pattern of rule {shown(rule.name)}"
+    number = number_of(value)
+    amount = shown(plain(number)) if number is not None else "?"
+    return f" {amount} is {'' if found else 'not '}{_bounds(rule)}"
+
+
+def _bounds(rule: Rule) -> str:
+    if rule.type == "between":
+        return f"between {_limit(rule.low)} and {_limit(rule.high)}"
+    return f"{'over' if rule.type == 'upper_limit' else 'under'} {_limit(rule.limit)}"
+
+
+def _limit(limit: object) -> str:
+    number = number_of(limit)
+    return "?" if number is None else shown(plain(number))
+
+
+def _contained(rule: Rule, value: object, found: bool) -> str:
+    if not found:
+        return f" contains none of the {len(rule.values)} values"
+    text = fold(str(value))
+    first = next(candidate for candidate in rule.values if fold(candidate) in text)
+    return f' contains "{shown(first)}"'
+
+
+def _escaped(character: str) -> str:
+    return _code(character) if _hides(character) else character
+
+
+def _hides(character: str) -> bool:
+    if character.isascii():
+        return not character.isprintable()
+    if IGNORABLE.match(character) or character == _BRAILLE_BLANK:
+        return True
+    return unicodedata.category(character) in _HIDING
+
+
+def _code(character: str) -> str:
+    code = ord(character)
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
