@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 import secrets
 from asyncio.events import TimerHandle
@@ -14,12 +15,15 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import httptools
-from uvicorn._types import ASGI3Application
+from uvicorn._types import HTTPScope
 from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 IDLE, HEAD, BODY, REFUSED = range(4)
+NEVER = math.inf
+NO_HEADER = b"\0"  # no field can have this value
 HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
 
 
@@ -111,34 +115,31 @@ class GateProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self.ws_protocol_class = None
         self._phase = IDLE
-        self._active: RequestResponseCycle | None = None
-        self._host = b""
-        self._timer: TimerHandle | None = None
-        self._stall_timer: TimerHandle | None = None
+        self._seen: HTTPScope | None = None
+        self._behind: RequestResponseCycle | None = None
+        self._host = NO_HEADER
         self._refusal: Refusal | None = None
         self._answer = b""
-        self._chunk_size = 0
-        self._head_read = 0
-        self._body_read = 0
-        self._body_seen = 0
-        self._overhead = 0
+        self._chunk_size = self._head_read = 0
+        self._body_read = self._body_before = self._overhead = 0
+        self._due = self._tick_at = NEVER
+        self._timer: TimerHandle | None = None
+        self._stall_timer: TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        # uvicorn waits for ever for a first byte.
-        self.timeout_keep_alive_task = self.loop.call_later(self.header_seconds, self.timeout_keep_alive_handler)
+        self._set_due(self.header_seconds)  # uvicorn waits for ever for a first byte
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_timer()
-        self._stop_stall_timer()
-        self._unset_keepalive_if_required()
+        self._stop_timers()
         # uvicorn tells only the newest request of a pipeline; the one being answered would go on for ever.
-        if self._active is not None and not self._active.response_complete:
-            self._active.disconnected = True
-            self._active.message_event.set()
+        answering = self._answering()
+        if answering is not None:
+            answering.disconnected = True
+            answering.message_event.set()
         super().connection_lost(exc)
 
-    # What the client sends
+    # What the client sends. These five run for every request: several of uvicorn's are replaced, not extended.
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; watch the clock and the sizes only when a request is left unfinished."""
@@ -150,88 +151,119 @@ class GateProtocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             self._refuse(self._refusal or GARBLED)
         else:
-            if self._phase != IDLE:
+            if self._phase != IDLE or self.scope is not self._seen:
                 self._watch()
-
-    def on_message_begin(self) -> None:
-        # Here, not on any byte: blank lines between requests must not keep a connection alive.
-        self._unset_keepalive_if_required()
-        self._phase = HEAD
-        self._head_read = 0
-        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():
             self._check_upgrade()
             return
-        chunked = self._check_head()
+        self._check_head()
+        previous = self.cycle
         super().on_headers_complete()
-        self._stop_timer()
+        if len(self.pipeline) == 1:
+            self._behind = previous  # the one that is being answered
+        self._seen = self.scope
+        self._due = NEVER
         self._phase = BODY
-        self._body_read = self._body_seen = self._overhead = 0
-        if chunked:
-            # Trailers would be appended to the headers that the application is already reading.
-            self.headers = []
+        self._body_read = 0
 
     def on_body(self, body: bytes) -> None:
         self._body_read += len(body)
         if self._body_read > self.body_limit:
             self._stop(BODY_TOO_LARGE)
-        super().on_body(body)
+        cycle = self.cycle
+        if not cycle.response_complete:
+            cycle.body += body
+            if len(cycle.body) > HIGH_WATER_LIMIT:
+                self.flow.pause_reading()
+            cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         if self._phase != BODY:  # an upgrade request, about to be read again without its Upgrade
             return
         self._phase = IDLE
         self._chunk_size = 0  # how much of this read belongs to a request behind this one is not known
-        self._stop_timer()
-        super().on_message_complete()
+        cycle = self.cycle
+        if cycle.response_complete:
+            self._set_due(self.timeout_keep_alive)
+        else:
+            self._due = NEVER
+            cycle.more_body = False
+            cycle.message_event.set()
 
-    def _check_head(self) -> bool:
-        """Refuse a head that is too large or can be read in two ways. True when the body comes in chunks."""
-        self._check_head_size()
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            self._watch_flush()
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._behind = cycle
+            self._start_asgi_task(cycle, app)
+        elif self._phase == IDLE:
+            self._set_due(self.timeout_keep_alive)
+        else:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Nothing is being answered any more: the next head's time begins, or a refusal's turn has come."""
+        if self._phase == HEAD:
+            self._set_due(self.header_seconds)
+        elif self._phase == REFUSED:
+            self._close_with_answer()
+
+    def _answering(self) -> RequestResponseCycle | None:
+        """The request that is being answered: the newest, or the one that the pipeline waits behind."""
+        cycle = self._behind if self.pipeline else self.cycle
+        return None if cycle is None or cycle.response_complete else cycle
+
+    # Heads
+
+    def _check_head(self) -> None:
+        """Refuse a head that is too large or can be read in two ways."""
         fields = dict(self.headers)
-        if len(fields) != len(self.headers):
-            self._check_single_host()
+        if len(fields) != len(self.headers) or self._head_read or not 0 < self._chunk_size <= self.header_limit:
+            self._check_unusual()
+        if self.pipeline and len(self.pipeline) >= self.pipeline_limit:
+            self._stop(TOO_DEEP)
+        if len(fields) > self.header_fields:
+            self._stop(HEAD_TOO_LARGE)
         host = fields.get(b"host")
         if host != self._host:
             self._check_host(host)
         if b"content-length" in fields and int(fields[b"content-length"]) > self.body_limit:
             self._stop(BODY_TOO_LARGE)
-        if b"transfer-encoding" not in fields:
-            return False
-        self._check_chunked(fields[b"transfer-encoding"])
-        return True
+        if b"transfer-encoding" in fields:
+            self._check_chunked(fields[b"transfer-encoding"])
 
-    def _check_head_size(self) -> None:
-        # A head that came alone in one small read needs no counting.
-        counted = self._head_read or not 0 < self._chunk_size <= self.header_limit
-        if (counted and self._head_size() > self.header_limit) or len(self.headers) > self.header_fields:
+    def _check_unusual(self) -> None:
+        """Heads with repeated fields, and heads that did not come alone in one small read."""
+        if self._head_size() > self.header_limit or len(self.headers) > self.header_fields:
             self._stop(HEAD_TOO_LARGE)
-        if len(self.pipeline) >= self.pipeline_limit:
-            self._stop(TOO_DEEP)
+        if [name for name, _ in self.headers].count(b"host") > 1:
+            self._stop(NO_HOST)
+        self._head_read = 0
 
     def _head_size(self) -> int:
         request_line = len(self.parser.get_method()) + len(self.url) + len("  HTTP/1.1\r\n")
         return request_line + sum(len(name) + len(value) + 4 for name, value in self.headers) + 2
 
-    def _check_single_host(self) -> None:
-        if [name for name, _ in self.headers].count(b"host") > 1:
-            self._stop(NO_HOST)
-
     def _check_host(self, host: bytes | None) -> None:
-        if host is None:
-            if self.parser.get_http_version() != "1.0":
-                self._stop(NO_HOST)
-        elif HOST.fullmatch(host):
-            self._host = host
-        else:
+        version = self.parser.get_http_version()
+        missing = host is None and version != "1.0"
+        if missing or version not in ("1.0", "1.1") or not HOST.fullmatch(host or b""):
             self._stop(NO_HOST)
+        if host is not None:
+            self._host = host
 
     def _check_chunked(self, coding: bytes) -> None:
         # Proxies disagree about chunks in HTTP/1.0 and about any coding beside chunked.
         if coding.lower() != b"chunked" or self.parser.get_http_version() != "1.1":
             self._stop(FRAMING)
+        # Trailers would be appended to the headers that the application is already reading.
+        self.headers = []
 
     def _check_upgrade(self) -> None:
         if self.parser.get_method() == b"CONNECT":
@@ -254,71 +286,95 @@ class GateProtocol(HttpToolsProtocol):
     # Unfinished requests
 
     def _watch(self) -> None:
-        if self._phase == HEAD:
-            self._watch_head()
-        elif self._phase == BODY:
+        if self._phase == BODY:
             self._watch_body()
+        elif self._phase != REFUSED:
+            self._watch_head()
 
     def _watch_head(self) -> None:
         """Count what the parser holds of a head that is not complete."""
+        if self._phase != HEAD:
+            self._phase = HEAD
+            self._head_read = 0
+            self._set_due(self.header_seconds)
         self._head_read += self._chunk_size or 1
         if self._head_read > self.header_limit:
             self._refuse(HEAD_TOO_LARGE)
-        elif self._timer is None:
-            self._start_timer(self.header_seconds)
 
     def _watch_body(self) -> None:
         """Chunk extensions and trailers are bytes that never reach the body's count."""
-        if self._body_read == self._body_seen:
+        if self._due == NEVER:
+            self._set_due(self.body_seconds)
+            self._overhead = self._body_before = 0
+        elif self._body_read == self._body_before:
             self._overhead += self._chunk_size
-        self._body_seen = self._body_read
+        self._body_before = self._body_read
         if self._overhead > self.header_limit:
             self._refuse(HEAD_TOO_LARGE)
-        elif self._timer is None:
-            self._start_timer(self.body_seconds)
 
-    def _start_timer(self, seconds: float) -> None:
-        self._timer = self.loop.call_later(seconds, self._expire, seconds)
+    # The clock: one timer for a connection. Moving a deadline later is a store; only an earlier one is scheduled.
 
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _set_due(self, seconds: float) -> None:
+        self._due = due = self.loop.time() + seconds
+        if due < self._tick_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._tick_at = due
+            self._timer = self.loop.call_at(due, self._tick)
 
-    def _expire(self, seconds: float) -> None:
-        self._timer = None
-        if self.flow.read_paused or (self._phase == HEAD and self._is_answering()):
-            # The client waits for us: the application has not read, or an earlier request is not answered yet.
-            self._start_timer(seconds)
+    def _tick(self) -> None:
+        self._timer, self._tick_at = None, NEVER
+        remaining = self._due - self.loop.time()
+        if self._due == NEVER:
+            return
+        if remaining > 0:
+            self._set_due(remaining)
+        else:
+            self._expire()
+
+    def _expire(self) -> None:
+        if self._phase == IDLE:
+            self.timeout_keep_alive_handler()
+            self._watch_flush()
+        elif self._phase == HEAD and self._answering() is not None:
+            self._due = NEVER  # it begins again when the earlier request is answered
+        elif self._phase == BODY and self.flow.read_paused:
+            self._set_due(self.body_seconds)  # the client waits for the application to read
         else:
             self.transport.abort()
+
+    def _stop_timers(self) -> None:
+        for timer in (self._timer, self._stall_timer):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._stall_timer = None
 
     # Refusing
 
     def _refuse(self, refusal: Refusal) -> None:
         """Answer, stop reading, close; behind an answer that is still under way, never inside it."""
         in_body = self._phase == BODY
-        self._stop_timer()
-        self._phase = REFUSED
+        self._phase, self._due = REFUSED, NEVER
         self._answer = refusal.encode(self.server_state.default_headers)
         self.logger.info("Refused before the application: %s", refusal.detail)
         self.parser = cast("httptools.HttpRequestParser", _Discard(self.transport, self.linger_limit))
         if in_body:
             self._withdraw()
-        if not self._is_answering():
+        if self._answering() is None:
             self._close_with_answer()
 
     def _withdraw(self) -> None:
-        """Take back the request whose body is refused: it is queued, running unanswered, or answered."""
+        """Take back the request whose body is refused: it is queued, answered at least in part, or running."""
+        cycle = self.cycle
         if self.pipeline:
             self.pipeline.popleft()
-        elif self.cycle.response_started:
+            self.cycle = self.pipeline[0][0] if self.pipeline else cast("RequestResponseCycle", self._behind)
+        elif cycle.response_started:
             self._answer = b""
-            self.cycle.keep_alive = False
+            cycle.keep_alive = False
         else:
-            self.cycle.disconnected = True
-            self._active = None
-        self.cycle.message_event.set()
+            cycle.disconnected = cycle.response_complete = True
+            cycle.message_event.set()
 
     def _close_with_answer(self) -> None:
         if self.transport.is_closing():
@@ -326,44 +382,11 @@ class GateProtocol(HttpToolsProtocol):
         self.transport.write(self._answer)
         if self.transport.can_write_eof():
             self.transport.write_eof()
-            self._timer = self.loop.call_later(self.linger_seconds, self.transport.abort)
+            self._set_due(self.linger_seconds)
         else:
             self.transport.close()
 
-    # What the application answers
-
-    def _is_answering(self) -> bool:
-        return self._active is not None and not self._active.response_complete
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._active = cycle
-        super()._start_asgi_task(cycle, app)
-
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        if self.transport.is_closing():
-            self._watch_flush()
-        elif self._phase != IDLE and not self._is_answering():
-            self._go_on()
-
-    def _go_on(self) -> None:
-        """Nothing is being answered any more: the next head's time begins, or a refusal's turn has come."""
-        if self._phase == HEAD:
-            self._unset_keepalive_if_required()
-            self._stop_timer()
-            self._start_timer(self.header_seconds)
-        elif self._phase == REFUSED:
-            self._unset_keepalive_if_required()
-            self._close_with_answer()
-
-    def timeout_keep_alive_handler(self) -> None:
-        super().timeout_keep_alive_handler()
-        self._watch_flush()
-
-    def _watch_flush(self) -> None:
-        # A closing transport waits for ever for a client that does not take the rest.
-        if self._stall_timer is None and self.transport.get_write_buffer_size():
-            self._start_stall_timer()
+    # Clients that do not read
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -373,6 +396,11 @@ class GateProtocol(HttpToolsProtocol):
         super().resume_writing()
         if not self.transport.is_closing():
             self._stop_stall_timer()
+
+    def _watch_flush(self) -> None:
+        # A closing transport waits for ever for a client that does not take the rest.
+        if self._stall_timer is None and self.transport.get_write_buffer_size():
+            self._start_stall_timer()
 
     def _start_stall_timer(self) -> None:
         unsent = self.transport.get_write_buffer_size()
