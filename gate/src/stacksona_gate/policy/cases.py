@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 
 import yaml
 
-from stacksona_gate.domain.errors import Invalid
+from stacksona_gate.domain.errors import Invalid, Malformed
+from stacksona_gate.domain.reading import read_number
 from stacksona_gate.policy.document import BOOLEAN, MAX_NAME, NULL, STRING, Field, Problems, Section, read_document
 from stacksona_gate.policy.evaluate import CompiledPolicy, Question, ReasonCode, Status, Verdict
 from stacksona_gate.policy.explain import explain
@@ -18,15 +17,13 @@ from stacksona_gate.policy.messages import MAX_MESSAGE, shown
 from stacksona_gate.policy.model import Policy
 from stacksona_gate.policy.parse import policy_from
 
-MAX_SAFE_INTEGER = 2**53 - 1
-
 _FILE_KEYS = ("version", "policy", "cases")
 _CASE_KEYS = ("name", "tool", "payload", "risk_level", "workflow_name", "expect")
 _EXPECT_KEYS = ("status", "reason_code", "rule", "message")
 _STATUSES: tuple[Status, ...] = ("allow", "reject", "pending_review")
 _REASONS: tuple[ReasonCode, ...] = ("rule", "default", "rule_error", "tool_unknown")
 _RISK_LEVELS = ("low", "medium", "high", "critical")
-_JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+_JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +164,9 @@ def _json(field: Field) -> object:
 
 
 def _json_scalar(field: Field, text: str) -> object:
-    plain = isinstance(field.node, yaml.ScalarNode) and field.node.style is None
-    if plain and (number := _JSON_NUMBER.fullmatch(text)):
-        return _number(field, text, whole=number[1] is None and number[2] is None)
+    plain = isinstance(field.node, yaml.ScalarNode) and not field.node.style
+    if plain and _JSON_NUMBER.fullmatch(text):
+        return _number(field, text)
     if field.node.tag == STRING:
         return text
     if field.node.tag == BOOLEAN and text in ("true", "false"):
@@ -179,12 +176,9 @@ def _json_scalar(field: Field, text: str) -> object:
     return None
 
 
-def _number(field: Field, text: str, *, whole: bool) -> int | float | None:
-    # As the gate reads a body: what a double would change has no one reading, and is refused there too.
-    number = int(text) if whole and len(text) <= len(str(-MAX_SAFE_INTEGER)) else float(text)
-    if isinstance(number, int) and abs(number) <= MAX_SAFE_INTEGER:
-        return number
-    if not whole and math.isfinite(number) and Decimal(repr(number)) == Decimal(text):
-        return number
-    field.fail(f"{shown(text)} is a number that the gate refuses as not exact; write it in quotes")
-    return None
+def _number(field: Field, text: str) -> int | float | None:
+    try:
+        return read_number(text)
+    except Malformed as refused:
+        field.fail(f"the gate refuses this number: {shown(refused.detail, 200)}")
+        return None

@@ -127,8 +127,7 @@ class CompiledTool:
         level, strongest = 0, None
         for rule in self.rules:
             outcome = rule.check(question)
-            weight = rule.weights.get(outcome, 0)
-            if weight > level:
+            if outcome != "not_matched" and (weight := rule.weights.get(outcome, 0)) > level:
                 level, strongest = weight, (rule, outcome)
         return self._default if strongest is None else self._decided(*strongest, question)
 

@@ -21,6 +21,8 @@ _IS_NOT = {"contains": "text", "regex": "text"}
 
 def shown(text: str, limit: int = MAX_SHOWN) -> str:
     """``text`` on at most ``limit`` characters: cut with an ellipsis, hiding characters as ``\\u200b``."""
+    if len(text) <= limit and text.isascii() and text.isprintable():
+        return text
     parts = [_escaped(character) for character in text[: limit + 1]]
     whole = "".join(parts)
     if len(whole) <= limit:
