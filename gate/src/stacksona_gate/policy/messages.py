@@ -71,20 +71,22 @@ def _finding(rule: Rule, value: object, found: bool) -> str:
         return _contained(rule, value, found)
     if rule.type == "regex":
         return f" {'matches' if found else 'does not match'} the pattern of rule {shown(rule.name)}"
-    number = number_of(value)
-    amount = shown(plain(number)) if number is not None else "?"
-    return f" {amount} is {'' if found else 'not '}{_bounds(rule)}"
+    return f" {_number(value)} is {'' if found else 'not '}{_bounds(rule)}"
 
 
 def _bounds(rule: Rule) -> str:
     if rule.type == "between":
-        return f"between {_limit(rule.low)} and {_limit(rule.high)}"
-    return f"{'over' if rule.type == 'upper_limit' else 'under'} {_limit(rule.limit)}"
+        return f"between {_number(rule.low)} and {_number(rule.high)}"
+    return f"{'over' if rule.type == 'upper_limit' else 'under'} {_number(rule.limit)}"
 
 
-def _limit(limit: object) -> str:
-    number = number_of(limit)
-    return "?" if number is None else shown(plain(number))
+def _number(value: object) -> str:
+    number = number_of(value)
+    if number is None:
+        return "?"
+    # A float has lost how it was written; a text or a limit is shown with the zeros it has.
+    digits = plain(number)
+    return shown(digits.removesuffix(".0") if isinstance(value, float) else digits)
 
 
 def _contained(rule: Rule, value: object, found: bool) -> str:
