@@ -12,7 +12,7 @@ from stacksona_gate.policy.numbers import plain
 type Entry = str | int | bool | list[str]
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
-_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_ /-]*(?<! )")
+_PLAIN = re.compile(r"[A-Za-z$][A-Za-z0-9_. /-]*(?<! )")
 _RESERVED = frozenset(("true", "false", "yes", "no", "on", "off", "null", "y", "n"))
 
 
