@@ -154,6 +154,8 @@ def test_whole_literals_are_integers_and_others_floats() -> None:
 def test_padding_with_zeros_does_not_change_a_number() -> None:
     assert read_json(b"[1." + b"0" * 100_000 + b"]") == [1.0]
     assert read_json(b"[0." + b"0" * 9 + b"1" + b"0" * 100_000 + b"e10]") == [1.0]
+    assert read_json(b"[0." + b"0" * 99_999 + b"1e100000]") == [1.0]
+    assert read_json(b"[10e-" + b"0" * 100_000 + b"1]") == [1.0]
 
 
 def test_brackets_inside_texts_do_not_count_as_nesting() -> None:

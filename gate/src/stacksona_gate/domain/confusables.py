@@ -5,8 +5,11 @@ from __future__ import annotations
 BIDI = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 """Marks, embeddings, overrides and isolates: Bidi_Control."""
 
-CONTROL = "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufdd0-\ufdef\ufff9-\ufffb\ufffe\uffff"
-"""C0 and C1 but tab, line feed and carriage return; line separators, lone surrogates, non-characters, annotations."""
+CONTROL = (
+    "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufdd0-\ufdef\ufff9-\ufffb\ufffe\uffff"
+    "\U00013430-\U0001343f"
+)
+"""C0 and C1 but tab, line feed and carriage return; line separators, surrogates, non-characters, layout controls."""
 
 SPACE = "\u00a0\u1680\u2000-\u200a\u202f\u205f\u2800\u3000"
 """White space that is not U+0020, and the blank Braille pattern."""

@@ -119,6 +119,7 @@ _HIDDEN = re.compile(
 )
 _WORD = re.compile(rf"[\w{MARKS}{INVISIBLE}{BIDI}]+")
 _UNSEEN = re.compile(f"[{INVISIBLE}{BIDI}]+")
+_BESIDE_LETTERS = re.compile(f"[{INVISIBLE}{BIDI}{MARKS}]+")
 _LATIN = re.compile(f"[{LATIN}]")
 _STYLED = re.compile(f"[{STYLED}]+")
 _SCRIPTS = {name: re.compile(f"[{letters}]+") for name, letters in SCRIPTS.items()}
@@ -169,7 +170,7 @@ def _suspects(text: str) -> list[_Suspect]:
 
 
 def _judge(word: str) -> Iterator[tuple[str, bool | None]]:
-    """The scripts that a word imitates Latin with. True: beside Latin. False: alone. None: alone and honestly."""
+    """The scripts that a word imitates Latin with. True: beside Latin. False: alone. None: honestly in that script."""
     if word.isascii() or not _ANY_SUSPECT.search(word):
         return
     styled = _STYLED.search(word) is not None
@@ -178,10 +179,12 @@ def _judge(word: str) -> Iterator[tuple[str, bool | None]]:
     if styled or _LATIN.search(word):
         yield from ((script, True) for script, letters in _BESIDE_LATIN.items() if letters.search(word))
         return
-    bare = _UNSEEN.sub("", word)
+    bare = _BESIDE_LETTERS.sub("", word)
     for script, twins in _TWINS.items():
-        if _SCRIPTS[script].search(word):
-            yield script, False if len(bare) > 2 and twins.fullmatch(bare) else None
+        if _SCRIPTS[script].search(word) and not twins.fullmatch(bare):
+            yield script, None
+        elif _SCRIPTS[script].search(word) and len(bare) > 2:
+            yield script, False
 
 
 def _piece(kind: Kind, original: str) -> Piece:

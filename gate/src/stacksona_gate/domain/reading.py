@@ -147,15 +147,17 @@ def _significant_digits(text: str) -> tuple[str, int] | None:
     significant = digits.rstrip("0")
     if not significant:
         return "", 0
-    if len(significant) > _MOST_DIGITS_OF_A_DOUBLE or len(exponent.lstrip("+-0")) > 9:
+    power = exponent.lstrip("+-0") or "0"  # int() refuses thousands of digits, zeros too
+    if len(significant) > _MOST_DIGITS_OF_A_DOUBLE or len(power) > 9:
         return None
-    return significant, int(exponent or 0) - len(fraction) + len(digits) - len(significant)
+    shift = len(digits) - len(significant) - len(fraction)
+    return significant, shift + (-int(power) if exponent.startswith("-") else int(power))
 
 
 def _is_written_again_as(body: bytes, value: object) -> bool:
     """Whether no second key was lost and no number changed: then the value is the body's one reading.
 
-    Measured for 520 bytes: 5 us (3 us for a body without spaces), the standard library with hooks 9 us.
+    Measured for 520 bytes: 7 us in all (5 us for a body without spaces), the standard library with hooks 10 us.
     """
     encoded = _encode(value)
     if encoded != body and encoded != msgspec.json.format(body, indent=-1):
