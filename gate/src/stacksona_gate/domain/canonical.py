@@ -13,7 +13,7 @@ MAX_INTEGER = 2**53 - 1
 """Largest integer that every JSON reader keeps exactly (RFC 8785 section 3.1, RFC 7493 section 2.2)."""
 
 # Looking at the value (3 us) and msgspec's sorted encoding (1 us) stand against 44 us of the library (520 bytes), and
-# give the same bytes for the values that _is_plain lets through. Control characters, DEL and U+2028 were found to be escaped alike.
+# give the same bytes for the values that _is_plain lets through. Control characters, DEL and U+2028 are escaped alike.
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _SIMPLE = frozenset({str, bool, type(None)})
 _LEADS_OF_UPPER_BMP = (b"\xee", b"\xef")
