@@ -52,3 +52,8 @@ def test_a_long_run_of_combining_marks_is_refused(mark: str) -> None:
 
 def test_a_long_text_with_many_short_runs_is_folded() -> None:
     assert fold("E\u0301\u0323" * 1_000) == "\u1eb9\u0301" * 1_000
+
+
+def test_many_rules_on_one_hostile_text_fold_it_once() -> None:
+    text = "\ufdfa" * 20_000
+    assert fold(text) is fold(text)

@@ -105,6 +105,11 @@ def test_the_error_says_how_many_there_are_and_the_first() -> None:
     assert (refused.value.code, refused.value.kind) == ("policy_invalid", "invalid")
 
 
+def test_a_huge_key_does_not_make_a_huge_error() -> None:
+    (field,) = set(errors_of("version: 1\n? " + "k" * 100_000 + "\n: 1"))
+    assert len(field) == 200
+
+
 def test_reading_stops_after_a_thousand_errors() -> None:
     assert len(errors_of("version: 1\n" + "".join(f"key{index}: 1\n" for index in range(2_000)))) == 1_000
 
@@ -116,7 +121,9 @@ def test_reading_stops_after_a_thousand_errors() -> None:
         ("# nothing\n", "the text is empty"),
         ("a: [", "this is not YAML"),
         ("version: 1\n---\nversion: 1", "this is not YAML"),
-        ("a: b\0", "this is not YAML"),
+        ("a: b\0", "line 1, column 5: an invisible character"),
+        ('a: "\ufeff"', "an invisible character"),
+        ("version: 1\n%a: b\n", "this is not YAML"),
         ("- 1", "write a mapping here"),
         ("version: 1\nversion: 1", "a second time"),
         ('version: 1\n"version": 1', "a second time"),
@@ -133,7 +140,7 @@ def test_reading_stops_after_a_thousand_errors() -> None:
         ("[" * 400_000, "nested deeper than 32"),
         ("version: 1 #" + "é" * 500_000, "keep it under 1000000"),
         ("version: 1\n# \ud800", "line 2, column 3: half of a surrogate pair"),
-        ('a:\n  "x\u2028y"', "line 2, column 5: an unusual line break"),
+        ('a:\n  "x\u2028y"', "line 2, column 5: an invisible character"),
         ("version:", "only version 1"),
         ("version: 1\nunknown_tool: allow", "allow is not possible here; write review or reject"),
         ("version: 1\ntools:", "write a mapping here"),
@@ -175,6 +182,7 @@ def test_a_text_with_two_readings_or_none_is_refused(text: str, said: str) -> No
         (f"{LIMIT}, limit: 1, when_missing: allow", "when_missing", "write review or skip"),
         (f"{LIMIT}, limit: 1, enabled: off", "enabled", "off is not true or false"),
         ("name: 5, type: regex", "name", 'write it in quotes: "5"'),
+        ("name: [R], type: regex", "name", "write a single value here"),
         ("name: 'R ', type: regex", "name", "no spaces at the ends"),
         ('name: "R\\u202e", type: regex', "name", "no control characters"),
         (f"name: {'n' * 201}, type: regex", "name", "1 to 200 characters"),

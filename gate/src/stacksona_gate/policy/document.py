@@ -28,7 +28,7 @@ STRING, BOOLEAN, NULL = (f"tag:yaml.org,2002:{name}" for name in ("str", "bool",
 _DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
 _DURATION = re.compile(r"(0|[1-9][0-9]{0,8})([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
-_OTHER_LINE_BREAKS = re.compile("[\u0085\u2028\u2029]")
+_UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 
 class PolicyError(Invalid):
@@ -110,10 +110,10 @@ def _check_text(text: str, problems: Problems) -> None:
         problems.refuse(_position(text, error.start), "half of a surrogate pair; write the character itself")
     if size > MAX_TEXT_BYTES:
         problems.refuse(START, f"the text has {size} bytes; keep it under {MAX_TEXT_BYTES}")
-    # YAML ends a line here and JSON does not, so the text would have two readings.
-    if odd := _OTHER_LINE_BREAKS.search(text):
+    # YAML ends a line at some of these and JSON does not: the text would have two readings.
+    if odd := _UNSEEN.search(text):
         code = f"\\u{ord(odd[0]):04x}"
-        problems.refuse(_position(text, odd.start()), f'an unusual line break; write it as "{code}" in double quotes')
+        problems.refuse(_position(text, odd.start()), f'an invisible character; write it as "{code}" in double quotes')
 
 
 def _check_events(text: str, problems: Problems) -> None:
@@ -252,7 +252,7 @@ class Field:
             self.problems.add(key.start_mark, self.path, f"{_what(key)} is not a text as a key; write it in quotes")
             return
         name = str(key.value)
-        path = f"{self.path}.{name}" if self.path else name
+        path = f"{self.path}.{shown(name, MAX_NAME)}" if self.path else shown(name, MAX_NAME)
         if known is not None and name not in known:
             advice = _likely(name, known) or f"; the keys here are {', '.join(known)}"
             self.problems.add(key.start_mark, path, f"unknown key {shown(name)}{advice}")

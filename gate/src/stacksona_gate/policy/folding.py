@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from unicodedata import combining, normalize
 
 DEFAULT_IGNORABLE = (
@@ -12,6 +13,7 @@ DEFAULT_IGNORABLE = (
 """Unicode's Default_Ignorable_Code_Point, unassigned ones included, as the inside of a character class."""
 
 MAX_COMBINING_RUN = 256
+LONG_TEXT = 1_000
 
 IGNORABLE = re.compile(f"[{DEFAULT_IGNORABLE}]")
 _LONG_RUN = re.compile(rb"[^\0]{%d}" % (MAX_COMBINING_RUN + 1))
@@ -29,10 +31,18 @@ def fold(text: str) -> str:
     """
     if text.isascii():
         return text.lower()
+    return _fold_long(text) if len(text) > LONG_TEXT else _fold(text)
+
+
+def _fold(text: str) -> str:
     bare = IGNORABLE.sub("", text)
     _refuse_long_runs(bare)
     # Casefolding can undo NFKC, and NFKC can bring back ignorable characters: hence both once more.
     return IGNORABLE.sub("", normalize("NFKC", normalize("NFKC", bare).casefold()))
+
+
+# Many rules may look at one long text, and folding 250 KB can take 200 ms.
+_fold_long = lru_cache(maxsize=8)(_fold)
 
 
 def _refuse_long_runs(text: str) -> None:
