@@ -1,0 +1,136 @@
+"""Settings, read from the environment. The reference page is made from the descriptions here."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from stacksona_gate.domain.errors import Invalid
+
+PREFIX = "STACKSONA_"
+
+
+def _setting(default: object, description: str) -> object:
+    return field(default=default, metadata={"description": description})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One value per environment variable: ``database_url`` is ``STACKSONA_DATABASE_URL``."""
+
+    database_url: str = _setting(  # type: ignore[assignment]
+        "sqlite:///gate.db", "Where decisions are kept: sqlite:///relative.db or sqlite:////absolute.db"
+    )
+    public_url: str = _setting("", "What links point to; default: the address served")  # type: ignore[assignment]
+    secret_key: str = _setting(  # type: ignore[assignment]
+        "", "Root secret, at least 32 characters; default: made on first start in a file beside the SQLite file"
+    )
+    secret_key_file: str = _setting("", "A file that holds the root secret")  # type: ignore[assignment]
+    allowed_networks: str = _setting(  # type: ignore[assignment]
+        "", "Networks (CIDR, comma separated) that outgoing calls may reach although they are not public"
+    )
+    listen_url: str = _setting(  # type: ignore[assignment]
+        "", "Direct PostgreSQL address for LISTEN behind a transaction-mode pooler; unused on SQLite"
+    )
+    log_level: str = _setting("info", "debug, info, warning or error")  # type: ignore[assignment]
+    log_format: str = _setting("json", "json or console")  # type: ignore[assignment]
+    held_requests: int = _setting(1000, "Answers held open at once per agent")  # type: ignore[assignment]
+    discovered_tools: int = _setting(500, "Unknown tool names kept per workspace")  # type: ignore[assignment]
+    metrics_token: str = _setting(  # type: ignore[assignment]
+        "", "Bearer token that may read /metrics from elsewhere than loopback; default: admins' personal tokens alone"
+    )
+    forwarded_allow: str = _setting(  # type: ignore[assignment]
+        "127.0.0.1", "Proxies (addresses, comma separated) whose X-Forwarded-For is believed"
+    )
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + name.upper()
+
+
+def read_settings(environ: Mapping[str, str] | None = None, **given: str | None) -> Settings:
+    """Settings of the environment; ``given`` (a command line's options) wins. Raises Invalid."""
+    source = os.environ if environ is None else environ
+    values: dict[str, object] = {}
+    for setting in fields(Settings):
+        raw = given.get(setting.name) or source.get(variable(setting.name))
+        if raw:
+            values[setting.name] = _whole(setting.name, raw) if isinstance(setting.default, int) else raw
+    settings = Settings(**values)  # type: ignore[arg-type]
+    _check(settings)
+    return settings
+
+
+def _whole(name: str, raw: str) -> int:
+    if not raw.isascii() or not raw.isdigit() or not 1 <= int(raw) <= 10_000_000:
+        raise Invalid(f"{variable(name)} is a whole number from 1 to 10,000,000, not {raw!r}")
+    return int(raw)
+
+
+def _check(settings: Settings) -> None:
+    if settings.log_level not in ("debug", "info", "warning", "error"):
+        raise Invalid(f"{variable('log_level')} is debug, info, warning or error, not {settings.log_level!r}")
+    if settings.log_format not in ("json", "console"):
+        raise Invalid(f"{variable('log_format')} is json or console, not {settings.log_format!r}")
+    if settings.public_url and urlsplit(settings.public_url).scheme not in ("http", "https"):
+        raise Invalid(f"{variable('public_url')} begins with https:// or http://, not {settings.public_url!r}")
+    for network in filter(None, settings.allowed_networks.split(",")):
+        try:
+            ipaddress.ip_network(network.strip())
+        except ValueError:
+            raise Invalid(
+                f"{variable('allowed_networks')} holds {network!r}, which is no network in CIDR form"
+            ) from None
+
+
+def sqlite_path(database_url: str) -> str:
+    """The file of an SQLite address. Raises Invalid for any other database."""
+    if database_url.startswith("postgresql://"):
+        raise Invalid("this version keeps its data in SQLite: use sqlite:///gate.db")
+    path = database_url.removeprefix("sqlite:///")
+    if path == database_url or not path or "?" in path:
+        raise Invalid(f"not a database address: {database_url!r}; use sqlite:///relative.db or sqlite:////absolute.db")
+    return path
+
+
+def root_secret(settings: Settings) -> bytes:
+    """The root secret: from the environment, a named file, or the file beside the database, made when missing.
+
+    Raises Invalid when it is unreadable or too short.
+    """
+    if settings.secret_key:
+        return settings.secret_key.encode()
+    if settings.secret_key_file:
+        return _secret_in(Path(settings.secret_key_file))
+    beside = Path(sqlite_path(settings.database_url) + ".key")
+    if not beside.exists():
+        _make_secret(beside)
+    return _secret_in(beside)
+
+
+def _secret_in(path: Path) -> bytes:
+    try:
+        return path.read_bytes().strip()
+    except OSError as error:
+        raise Invalid(f"cannot read the root secret in {path}: {error.strerror}") from None
+
+
+def _make_secret(path: Path) -> None:
+    """Complete or not there at all: a half-written secret would lock the database out."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(os.urandom(32).hex() + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(partial, path)  # fails when another process was faster: its secret counts
+    except FileExistsError:
+        pass
+    finally:
+        os.unlink(partial)

@@ -1,0 +1,165 @@
+"""Audit entries in their final form.
+
+A leaf is the RFC 8785 form of what stays in the clear: entry id, tenant, event, time, actor, object ids, policy
+version, status, reason code, and for every other value a commitment SHA-256(salt || RFC 8785 form). Values and salts
+lie beside the leaf, so that redacting or erasing them leaves the leaf, and every proof over it, as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final
+
+from stacksona_gate.domain.canonical import canonicalize
+from stacksona_gate.domain.times import rfc3339
+
+LEAF_VERSION: Final = 1
+SALT_BYTES: Final = 32
+ID_BYTES: Final = 16
+
+EVENTS: Final = frozenset(
+    {
+        "installation.created",
+        "request.decided",
+        "thread.opened",
+        "thread.revised",
+        "thread.approved",
+        "thread.rejected",
+        "thread.changes_requested",
+        "thread.expired",
+        "thread.cancelled",
+        "thread.agent_paused",
+        "thread.claimed",
+        "thread.released",
+        "thread.noted",
+        "thread.exported",
+        "approval.redeemed",
+        "approval.refused",
+        "task.event",
+        "outcome.reported",
+        "tool.discovered",
+        "agent.created",
+        "agent.changed",
+        "agent.paused",
+        "agent.resumed",
+        "verifier.created",
+        "verifier.changed",
+        "key.created",
+        "key.rotated",
+        "key.revoked",
+        "policy.changed",
+        "policy.reverted",
+        "user.created",
+        "user.changed",
+        "session.started",
+        "session.ended",
+        "session.refused",
+        "token.created",
+        "token.revoked",
+        "signing_key.created",
+        "signing_key.rotated",
+        "webhook.changed",
+        "calls.refused",
+        "settings.changed",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who did it. ``kind``: ``agent``, ``verifier``, ``user``, ``command_line``, ``gate`` or ``unknown``."""
+
+    kind: str
+    id: str
+
+
+GATE: Final = Actor("gate", "gate")
+COMMAND_LINE: Final = Actor("command_line", "command_line")
+UNKNOWN: Final = Actor("unknown", "unknown")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row of the log. ``leaf`` never changes; ``private`` may be redacted or erased later."""
+
+    tenant_id: str
+    id: str
+    event: str
+    at: int
+    actor_kind: str
+    actor_id: str
+    request_id: str | None
+    thread_id: str | None
+    leaf: str
+    private: str
+
+
+def entry_randomness(values: int) -> int:
+    """How many random bytes an entry with that many private values needs."""
+    return ID_BYTES + SALT_BYTES * values
+
+
+def entry(
+    event: str,
+    *,
+    tenant_id: str,
+    at: int,
+    actor: Actor,
+    randomness: bytes,
+    objects: Mapping[str, str],
+    private: Mapping[str, bytes],
+    policy_version: int | None = None,
+    status: str | None = None,
+    reason_code: str | None = None,
+) -> Entry:
+    """Builds an entry.
+
+    ``objects`` maps kinds to ids (``request``, ``thread``, ``task``, ``agent``, …); ``private`` maps names to values
+    already in RFC 8785 form. ``randomness`` holds ``entry_randomness(len(private))`` bytes.
+    """
+    if event not in EVENTS:
+        raise ValueError(f"unknown audit event {event}")
+    entry_id = "aud_" + randomness[:ID_BYTES].hex()
+    commitments, beside = _commit(private, randomness[ID_BYTES:])
+    leaf: dict[str, object] = {
+        "actor": {"id": actor.id, "kind": actor.kind},
+        "at": rfc3339(at),
+        "commitments": commitments,
+        "event": event,
+        "id": entry_id,
+        "objects": dict(objects),
+        "tenant": tenant_id,
+        "v": LEAF_VERSION,
+    }
+    for name, value in (("policy_version", policy_version), ("status", status), ("reason_code", reason_code)):
+        if value is not None:
+            leaf[name] = value
+    return Entry(
+        tenant_id,
+        entry_id,
+        event,
+        at,
+        actor.kind,
+        actor.id,
+        objects.get("request"),
+        objects.get("thread"),
+        canonicalize(leaf).decode(),
+        beside,
+    )
+
+
+def _commit(private: Mapping[str, bytes], salts: bytes) -> tuple[dict[str, str], str]:
+    commitments = {}
+    beside = []
+    for position, (name, value) in enumerate(private.items()):
+        salt = salts[position * SALT_BYTES : (position + 1) * SALT_BYTES]
+        commitments[name] = sha256(salt + value).hexdigest()
+        beside.append(f'"{name}":{{"salt":"{salt.hex()}","value":{value.decode()}}}')
+    return commitments, "{" + ",".join(beside) + "}"
+
+
+def holds(commitment: str, salt: str, value: object) -> bool:
+    """Whether a value and its salt are what was committed to."""
+    return sha256(bytes.fromhex(salt) + canonicalize(value)).hexdigest() == commitment

@@ -1,0 +1,172 @@
+"""A request: one question about one action, and the thread it becomes when people must look."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from stacksona_gate.domain import status
+from stacksona_gate.domain.times import MINUTE
+
+RISK_LEVELS: Final = ("low", "medium", "high", "critical")
+MAX_REVISIONS: Final = 50
+CLAIM_LASTS: Final = 15 * MINUTE
+"""Microseconds after which another reviewer may take a claim over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One row: what was asked, what holds now. Content is the newest revision's."""
+
+    seq: int
+    tenant_id: str
+    id: str
+    agent_id: str
+    task_id: str
+    thread_id: str | None
+    tool_name: str
+    workflow_name: str | None
+    task_label: str | None
+    subject: str
+    risk_level: str
+    preview: str | None
+    summary: str
+    """JSON list of strings."""
+    payload: str
+    """RFC 8785 form."""
+    payload_digest: str
+    metadata: str
+    """JSON object."""
+    status: str
+    reason_code: str
+    message: str
+    rule: str | None
+    """JSON object: ``id``, ``name``, ``type`` of the rule that answered, as it was then."""
+    policy_version: int
+    revision: int
+    revision_requested: bool
+    feedback: str | None
+    edited: bool
+    strict_binding: bool
+    created_at: int
+    decided_at: int | None
+    expires_at: int | None
+    required_approvals: int
+    approval_valid_for: int
+    """Microseconds an approval stays redeemable."""
+    claimed_by: str | None
+    claimed_at: int | None
+    approval_id: str | None
+    """The token's ``jti``."""
+    approval_expires_at: int | None
+    approved_by: int
+    """How many people approved."""
+    generation: int
+    """The agent's generation when the approval was given."""
+    redeemed_at: int | None
+    redeemed_by: str | None
+
+    @property
+    def is_pending(self) -> bool:
+        return self.status == status.PENDING_REVIEW
+
+    def is_overdue(self, now: int) -> bool:
+        return self.is_pending and self.expires_at is not None and now >= self.expires_at
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A version of a thread's action that a later one replaced."""
+
+    request_id: str
+    revision: int
+    subject: str
+    preview: str | None
+    summary: str
+    payload: str
+    payload_digest: str
+    reason_code: str
+    message: str
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that an agent sent along. ``data`` is empty in listings."""
+
+    id: str
+    request_id: str
+    revision: int
+    position: int
+    name: str
+    content_type: str
+    size: int
+    digest: str
+    data: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """One person's verdict on one revision: ``approve``, ``reject`` or ``request_changes``."""
+
+    id: str
+    request_id: str
+    revision: int
+    user_id: str
+    reviewer: str
+    verdict: str
+    message: str
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a reviewer tells other reviewers; agents never see it."""
+
+    id: str
+    request_id: str
+    user_id: str
+    author: str
+    text: str
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEvent:
+    """What an agent says that it does. ``payload`` is JSON."""
+
+    id: str
+    agent_id: str
+    task_id: str
+    request_id: str | None
+    event_type: str
+    summary: str
+    payload: str
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an agent says became of the action. ``flag`` names what is wrong with that, None when nothing is."""
+
+    id: str
+    request_id: str
+    agent_id: str
+    status: str
+    detail: str | None
+    payload_digest: str | None
+    flag: str | None
+    created_at: int
+
+
+def approval_state(request: Request, agent_generation: int, now: int) -> str | None:
+    """``open``, ``redeemed``, ``revoked``, ``expired``; None where there is no approval token to speak of."""
+    if request.approval_id is None:
+        return None
+    if request.redeemed_at is not None:
+        return "redeemed"
+    if request.generation != agent_generation:
+        return "revoked"
+    if request.approval_expires_at is not None and now >= request.approval_expires_at:
+        return "expired"
+    return "open"

@@ -1,0 +1,87 @@
+"""What use-cases take from the world: time, randomness, settings. Tests put their own here."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from stacksona_gate.domain.audit import Actor, Entry, entry, entry_randomness
+from stacksona_gate.domain.canonical import canonicalize
+from stacksona_gate.domain.ids import ulid
+from stacksona_gate.domain.times import DAY
+
+
+def system_clock() -> int:
+    """Microseconds since 1970 UTC."""
+    return time.time_ns() // 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Each is a setting."""
+
+    held_requests: int = 1000
+    """Answers held open at once per agent."""
+    discovered_tools: int = 500
+    """Unknown tool names kept per tenant."""
+    thread_lasts: int = DAY
+    """Microseconds a thread waits when nothing else says."""
+    approval_lasts: int = DAY
+    """Microseconds an approval stays redeemable when its tool does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Time, randomness, addresses and limits."""
+
+    public_url: str = "http://127.0.0.1:8420"
+    clock: Callable[[], int] = system_clock
+    randomness: Callable[[int], bytes] = os.urandom
+    limits: Limits = field(default_factory=Limits)
+
+    def now(self) -> int:
+        return self.clock()
+
+    def monotonic(self) -> float:
+        """Seconds for deadlines inside this process; steps of the clock do not move it."""
+        return time.monotonic()
+
+    def id(self, prefix: str, now: int) -> str:
+        """A fresh id that sorts by time: ``req_…``, ``THR-…``, ``agt_…``."""
+        return prefix + ulid(now, self.randomness(10))
+
+    def secret(self, prefix: str) -> str:
+        """A secret of 256 random bits, in hex behind its prefix."""
+        return prefix + self.randomness(32).hex()
+
+    def entry(
+        self,
+        event: str,
+        *,
+        tenant_id: str,
+        at: int,
+        actor: Actor,
+        objects: Mapping[str, str],
+        private: Mapping[str, object] | None = None,
+        canonical: Mapping[str, bytes] | None = None,
+        policy_version: int | None = None,
+        status: str | None = None,
+        reason_code: str | None = None,
+    ) -> Entry:
+        """An audit entry. ``private`` holds values as they are, ``canonical`` ones already in RFC 8785 form."""
+        values = dict(canonical or {})
+        values.update((name, canonicalize(value)) for name, value in (private or {}).items() if value is not None)
+        return entry(
+            event,
+            tenant_id=tenant_id,
+            at=at,
+            actor=actor,
+            randomness=self.randomness(entry_randomness(len(values))),
+            objects=objects,
+            private=values,
+            policy_version=policy_version,
+            status=status,
+            reason_code=reason_code,
+        )

@@ -1,0 +1,26 @@
+"""Everything a use-case needs, in one place. ``main.py`` builds it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stacksona_gate.service.directory import Directory
+from stacksona_gate.service.environment import Environment
+from stacksona_gate.service.keyring import Keyring
+from stacksona_gate.service.refusals import RefusalLog
+from stacksona_gate.service.secrets import RootSecret
+from stacksona_gate.service.wakeups import Wakeups
+from stacksona_gate.store.base import Store
+
+
+@dataclass(slots=True)
+class Gate:
+    """The running gate. ``keyring`` is replaced when signing keys change."""
+
+    store: Store
+    env: Environment
+    root: RootSecret
+    directory: Directory
+    keyring: Keyring
+    wakeups: Wakeups
+    refusals: RefusalLog

@@ -1,0 +1,283 @@
+"""Users, sign-in, sessions, personal tokens."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import Final
+
+from stacksona_gate.domain.agents import PERSONAL_TOKEN_PREFIX, key_hash
+from stacksona_gate.domain.audit import UNKNOWN, Actor
+from stacksona_gate.domain.errors import Conflict, FieldError, Forbidden, Invalid, NotFound, TooMany, Unauthenticated
+from stacksona_gate.domain.people import ADMIN, ROLES, PersonalToken, Session, User
+from stacksona_gate.domain.times import HOUR, MINUTE
+from stacksona_gate.service.agents import record
+from stacksona_gate.service.environment import Environment
+from stacksona_gate.service.gate import Gate
+from stacksona_gate.service.secrets import hash_password, password_matches
+from stacksona_gate.store.base import Tx
+
+SESSION_LASTS: Final = 12 * HOUR
+SETUP_LASTS: Final = 24 * HOUR
+FAILURE_WINDOW: Final = 15 * MINUTE
+FAILURES_PER_ACCOUNT: Final = 5
+FAILURES_PER_ADDRESS: Final = 30
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """A session, its owner, and what the cookie holds (shown to the browser alone)."""
+
+    user: User
+    session: Session
+    cookie: str
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who makes a call, and how: ``session`` is None for a personal token."""
+
+    user: User
+    session: Session | None
+
+
+def create_user(
+    tx: Tx, env: Environment, actor: Actor, tenant_id: str, email: str, role: str, password_hash: str, *, name: str = ""
+) -> User:
+    """Raises Invalid, Conflict (mail address taken)."""
+    address = checked_email(email)
+    if role not in ROLES:
+        raise Invalid(
+            "a role is admin, reviewer or auditor", errors=(FieldError("role", "admin, reviewer or auditor"),)
+        )
+    if tx.people.find_user_by_email(tenant_id, address) is not None:
+        raise Conflict(f"there is a user {address} already", code="email_taken")
+    user = User(
+        tenant_id,
+        env.id("usr_", env.now()),
+        address,
+        checked_person(name or address),
+        role,
+        password_hash,
+        "active",
+        env.now(),
+    )
+    tx.people.insert_user(user)
+    record(
+        tx,
+        env,
+        tenant_id,
+        "user.created",
+        actor,
+        {"user": user.id},
+        {"email": address, "role": role, "name": user.name},
+    )
+    tx.tenants.bump_config(tenant_id)
+    return user
+
+
+def change_user(
+    tx: Tx,
+    env: Environment,
+    actor: Actor,
+    tenant_id: str,
+    user_id: str,
+    *,
+    name: str | None = None,
+    role: str | None = None,
+    active: bool | None = None,
+    password_hash: str | None = None,
+) -> User:
+    """Changes a user; a new role, password or a disabled account ends their sessions. Raises NotFound, Invalid."""
+    user = get_user(tx, tenant_id, user_id)
+    changed = replace(
+        user,
+        name=user.name if name is None else checked_person(name),
+        role=user.role if role is None else role,
+        state=user.state if active is None else ("active" if active else "disabled"),
+        password_hash=password_hash or user.password_hash,
+    )
+    if changed.role not in ROLES:
+        raise Invalid(
+            "a role is admin, reviewer or auditor", errors=(FieldError("role", "admin, reviewer or auditor"),)
+        )
+    tx.people.update_user(changed)
+    if tx.people.count_admins(tenant_id) == 0:
+        raise Invalid("this is the last admin: make another one first")
+    if (changed.role, changed.state, changed.password_hash) != (user.role, user.state, user.password_hash):
+        tx.people.delete_sessions_of(tenant_id, user.id)
+    private = {
+        "name": changed.name,
+        "role": changed.role,
+        "state": changed.state,
+        "password": password_hash is not None,
+    }
+    record(tx, env, tenant_id, "user.changed", actor, {"user": user.id}, private)
+    tx.tenants.bump_config(tenant_id)
+    return changed
+
+
+def get_user(tx: Tx, tenant_id: str, user_id: str) -> User:
+    """By id or mail address. Raises NotFound."""
+    user = tx.people.find_user(tenant_id, user_id) or tx.people.find_user_by_email(tenant_id, user_id.strip().lower())
+    if user is None:
+        raise NotFound(f"there is no user {user_id!r}")
+    return user
+
+
+async def sign_in(gate: Gate, tenant_id: str, email: str, password: str, address: str) -> SignedIn:
+    """Starts a session. Raises Unauthenticated (which of the two was wrong is not said), TooMany, Unavailable.
+
+    ``address`` is where the call came from: failures count per account and per address, in the store.
+    """
+    account = email.strip().lower()[:320]
+    subjects = (("account:" + account, FAILURES_PER_ACCOUNT), ("address:" + address, FAILURES_PER_ADDRESS))
+    # Counted before the password is checked, in one transaction: guesses in parallel count like guesses in a row.
+    begun = gate.env.now()
+    user = await gate.store.write(lambda tx: _begin_attempt(tx, begun, tenant_id, account, subjects))
+    hashed = user.password_hash if user is not None and user.state == "active" else None
+    if not await asyncio.to_thread(password_matches, hashed, password) or user is None:
+        await _record_failure(gate, tenant_id, user, account, address)
+        raise Unauthenticated("mail address or password is wrong")
+    cookie, csrf = gate.env.secret(""), gate.env.secret("")
+    signed_in = await gate.store.write(lambda tx: _start_session(tx, gate.env, user, cookie, csrf))
+    await gate.store.write(lambda tx: _forgive(tx, tenant_id, subjects[0][0], subjects[1][0], begun))
+    return signed_in
+
+
+def _begin_attempt(
+    tx: Tx, now: int, tenant_id: str, account: str, subjects: tuple[tuple[str, int], ...]
+) -> User | None:
+    since = now - FAILURE_WINDOW
+    for subject, most in subjects:
+        if tx.people.count_failures(tenant_id, subject, since) >= most:
+            raise TooMany("too many failed sign-ins: wait 15 minutes", code="sign_in_throttled", retry_after=900)
+    for subject, _ in subjects:
+        tx.people.insert_failure(tenant_id, subject, now)
+    return tx.people.find_user_by_email(tenant_id, account)
+
+
+async def _record_failure(gate: Gate, tenant_id: str, user: User | None, account: str, address: str) -> None:
+    now = gate.env.now()
+    stands_for = gate.refusals.count("session.refused", account, now)
+    if not stands_for:
+        return
+    objects = {} if user is None else {"user": user.id}
+    private: dict[str, object] = {"email": account, "address": address, "stands_for": stands_for}
+    await gate.store.write(lambda tx: record(tx, gate.env, tenant_id, "session.refused", UNKNOWN, objects, private))
+
+
+def _forgive(tx: Tx, tenant_id: str, account: str, address: str, begun: int) -> None:
+    """A right password clears the account; of the address only this attempt: others there may be guessing still."""
+    tx.people.delete_failures(tenant_id, account)
+    tx.people.delete_failures(tenant_id, address, at=begun)
+
+
+def _start_session(tx: Tx, env: Environment, user: User, cookie: str, csrf: str) -> SignedIn:
+    fresh = tx.people.find_user(user.tenant_id, user.id)
+    if fresh is None or fresh.state != "active" or fresh.password_hash != user.password_hash:
+        raise Unauthenticated("mail address or password is wrong")
+    now = env.now()
+    session = Session(user.tenant_id, key_hash(cookie), user.id, csrf, now, now + SESSION_LASTS)
+    tx.people.delete_sessions_before(now)
+    tx.people.insert_session(session)
+    tx.people.delete_failures_before(now - FAILURE_WINDOW)
+    record(tx, env, user.tenant_id, "session.started", Actor("user", user.id), {"user": user.id}, {})
+    return SignedIn(fresh, session, cookie)
+
+
+def sign_out(tx: Tx, env: Environment, person: Person) -> None:
+    if person.session is not None:
+        tx.people.delete_session(person.session.id_hash)
+        actor = Actor("user", person.user.id)
+        record(tx, env, person.user.tenant_id, "session.ended", actor, {"user": person.user.id}, {})
+
+
+async def person_of_session(gate: Gate, cookie: str) -> Person | None:
+    """Who is signed in with this cookie; None when nobody is."""
+    hashed = key_hash(cookie)
+
+    def query(tx: Tx) -> Person | None:
+        session = tx.people.find_session(hashed)
+        if session is None or session.expires_at <= gate.env.now():
+            return None
+        user = tx.people.find_user(session.tenant_id, session.user_id)
+        return None if user is None or user.state != "active" else Person(user, session)
+
+    return await gate.store.read(query)
+
+
+async def person_of_token(gate: Gate, token: str) -> Person:
+    """Who made this personal token. Raises Unauthenticated."""
+    hashed = key_hash(token)
+
+    def query(tx: Tx) -> Person | None:
+        kept = tx.people.find_token_by_hash(hashed)
+        if kept is None or kept.revoked_at is not None:
+            return None
+        user = tx.people.find_user(kept.tenant_id, kept.user_id)
+        return None if user is None or user.state != "active" else Person(user, None)
+
+    person = await gate.store.read(query) if token.startswith(PERSONAL_TOKEN_PREFIX) else None
+    if person is None:
+        raise Unauthenticated("the token is unknown or revoked: personal tokens begin with sp_")
+    return person
+
+
+def create_token(tx: Tx, env: Environment, actor: Actor, user: User, name: str) -> tuple[PersonalToken, str]:
+    """Returns the token as kept, and what is shown once."""
+    secret = env.secret(PERSONAL_TOKEN_PREFIX)
+    now = env.now()
+    token = PersonalToken(user.tenant_id, env.id("tok_", now), user.id, name[:200], key_hash(secret), now, None)
+    tx.people.insert_token(token)
+    record(tx, env, user.tenant_id, "token.created", actor, {"token": token.id, "user": user.id}, {"name": token.name})
+    return token, secret
+
+
+def revoke_token(tx: Tx, env: Environment, actor: Actor, user: User, token_id: str) -> None:
+    """Raises NotFound for a token that is not this user's or already revoked."""
+    if token_id not in {token.id for token in tx.people.list_tokens(user.tenant_id, user.id)}:
+        raise NotFound("there is no such token")
+    if not tx.people.revoke_token(user.tenant_id, token_id, env.now()):
+        raise NotFound("this token is already revoked")
+    record(tx, env, user.tenant_id, "token.revoked", actor, {"token": token_id, "user": user.id}, {})
+
+
+def new_setup_code(tx: Tx, env: Environment, tenant_id: str) -> str | None:
+    """A one-time code to make the first admin; None when there is one already."""
+    if tx.people.count_admins(tenant_id):
+        return None
+    code = env.secret("")
+    tx.people.insert_setup_code(tenant_id, key_hash(code), env.now() + SETUP_LASTS)
+    return code
+
+
+async def use_setup_code(gate: Gate, tenant_id: str, code: str, email: str, password: str) -> User:
+    """Makes the first admin. Raises Forbidden when the code is wrong, used, or there is an admin already."""
+    checked_email(email)
+    hashed = await asyncio.to_thread(hash_password, password)
+
+    def unit(tx: Tx) -> User:
+        usable = tx.people.use_setup_code(tenant_id, key_hash(code.strip()), gate.env.now())
+        if not usable or tx.people.count_admins(tenant_id):
+            raise Forbidden("this code is used or over: start the gate again on an empty workspace for another one")
+        return create_user(tx, gate.env, Actor("user", "first_admin"), tenant_id, email, ADMIN, hashed)
+
+    return await gate.store.write(unit)
+
+
+def checked_email(email: str) -> str:
+    """Lower case, one @ between two non-empty halves, no spaces. Raises Invalid."""
+    address = email.strip().lower()
+    local, _, host = address.rpartition("@")
+    if not local or not host or len(address) > 320 or not address.isprintable() or any(c.isspace() for c in address):
+        raise Invalid("that is no mail address", errors=(FieldError("email", "as in name@example.com"),))
+    return address
+
+
+def checked_person(name: str) -> str:
+    """Raises Invalid."""
+    cleaned = name.strip()
+    if not cleaned or len(cleaned) > 200 or not cleaned.isprintable():
+        raise Invalid("a name has 1 to 200 printable characters", errors=(FieldError("name", "1 to 200 characters"),))
+    return cleaned

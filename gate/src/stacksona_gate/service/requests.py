@@ -1,0 +1,264 @@
+"""An agent asks: policy answers, or a thread opens. The hot path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Final
+
+import msgspec
+
+from stacksona_gate.domain import status
+from stacksona_gate.domain.approvals import TOKEN_LASTS
+from stacksona_gate.domain.audit import Actor
+from stacksona_gate.domain.canonical import canonicalize
+from stacksona_gate.domain.decisions import decision_object
+from stacksona_gate.domain.errors import Conflict, Invalid, Unavailable
+from stacksona_gate.domain.requests import Attachment, Request, approval_state
+from stacksona_gate.domain.times import SECOND
+from stacksona_gate.policy.evaluate import Question, Verdict
+from stacksona_gate.service.directory import Caller
+from stacksona_gate.service.environment import Environment
+from stacksona_gate.service.gate import Gate
+from stacksona_gate.store.base import Idempotency, Mismatch, Replayed, Stored, Submission
+
+TRIES: Final = 8
+"""How often a decision is made anew because configuration moved under it."""
+
+ENCODER: Final = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """An attachment as it was sent, decoded."""
+
+    name: str
+    content_type: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A question whose fields were checked. ``expires_in`` is seconds."""
+
+    tool_name: str
+    subject: str
+    risk_level: str = "medium"
+    workflow_name: str | None = None
+    task_label: str | None = None
+    preview: str | None = None
+    summary: tuple[str, ...] = ()
+    payload: dict[str, object] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
+    attachments: tuple[File, ...] = ()
+    expires_in: int | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """``scope`` and ``fingerprint`` are SHA-256 in hex."""
+
+    scope: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A decision on its way out. ``body`` is JSON without the token."""
+
+    status: str
+    thread_id: str | None
+    body: bytes
+    token: str | None
+    token_expires_at: int | None
+    request: Request
+
+
+def idempotency_key(agent_id: str, method: str, path: str, key: str, content_type: str, body: bytes) -> IdempotencyKey:
+    """Scope and fingerprint of a call."""
+    scope = "\n".join((agent_id, method, path, key))
+    return IdempotencyKey(
+        sha256(scope.encode("utf-8", "surrogatepass")).hexdigest(),
+        sha256(content_type.encode("utf-8", "surrogatepass") + b"\n" + body).hexdigest(),
+    )
+
+
+async def submit(gate: Gate, caller: Caller, task_id: str, ask: Ask, key: IdempotencyKey | None) -> Answer:
+    """Decides and records one request; returns after it is on disk.
+
+    Raises Forbidden (paused), Unauthenticated (key replaced meanwhile), Invalid (idempotency key used for another
+    body), Unavailable (nothing was decided).
+    """
+    for _ in range(TRIES):
+        now = gate.env.now()
+        request = decide(gate.env, caller, task_id, ask, now)
+        body = ENCODER.encode(decision_object(request, public_url=gate.env.public_url, warnings=ask.warnings))
+        # Signed before it is stored: a gate that cannot sign allows nothing.
+        token, token_expires_at = fresh_token(gate, request, request.generation, now)
+        result = await gate.store.submit(_submission(gate.env, caller, request, ask, key, body, now))
+        if isinstance(result, Stored):
+            return Answer(request.status, request.thread_id, body, token, token_expires_at, request)
+        if isinstance(result, Replayed):
+            return _replayed(gate, caller, result, now)
+        if isinstance(result, Mismatch):
+            raise Invalid(
+                "this Idempotency-Key was used for another body: send the same body again, or a new key",
+                code="idempotency_mismatch",
+            )
+        caller = await gate.directory.again(caller)
+        caller.as_acting_agent()
+    raise Unavailable("configuration keeps changing: nothing was decided, try again", retry_after=1)
+
+
+def decide(env: Environment, caller: Caller, task_id: str, ask: Ask, now: int) -> Request:
+    """The request as it will be stored: policy's verdict, and what follows from it."""
+    agent = caller.as_acting_agent()
+    verdict = caller.configuration.policy.evaluate(
+        Question(ask.tool_name, ask.payload, ask.risk_level, ask.workflow_name)
+    )
+    payload = canonicalize(ask.payload)
+    pending = verdict.status == status.PENDING_REVIEW
+    allowed = verdict.status == status.ALLOW
+    valid_for = _approval_lasts(env, verdict)
+    signed = allowed and agent.signed_approvals
+    return Request(
+        seq=0,
+        tenant_id=agent.tenant_id,
+        id=env.id("req_", now),
+        agent_id=agent.id,
+        task_id=task_id,
+        thread_id=env.id("THR-", now) if pending else None,
+        tool_name=ask.tool_name,
+        workflow_name=ask.workflow_name,
+        task_label=ask.task_label,
+        subject=ask.subject,
+        risk_level=ask.risk_level,
+        preview=ask.preview,
+        summary=ENCODER.encode(ask.summary).decode() if ask.summary else "[]",
+        payload=payload.decode(),
+        payload_digest="sha-256:" + sha256(payload).hexdigest(),
+        metadata=ENCODER.encode(ask.metadata).decode() if ask.metadata else "{}",
+        status=verdict.status,
+        reason_code=verdict.reason_code,
+        message=verdict.message,
+        rule=None if verdict.rule is None else ENCODER.encode(verdict.rule).decode(),
+        policy_version=caller.configuration.tenant.policy_version,
+        revision=1,
+        revision_requested=False,
+        feedback=None,
+        edited=False,
+        strict_binding=verdict.tool is not None and verdict.tool.strict_binding,
+        created_at=now,
+        decided_at=None if pending else now,
+        expires_at=now + _thread_lasts(env, caller, ask, verdict) if pending else None,
+        required_approvals=1,
+        approval_valid_for=valid_for,
+        claimed_by=None,
+        claimed_at=None,
+        approval_id=env.id("apr_", now) if signed else None,
+        approval_expires_at=now + valid_for if signed else None,
+        approved_by=0,
+        generation=agent.generation,
+        redeemed_at=None,
+        redeemed_by=None,
+    )
+
+
+def _approval_lasts(env: Environment, verdict: Verdict) -> int:
+    if verdict.tool is not None and verdict.tool.approval_valid_for is not None:
+        return verdict.tool.approval_valid_for * SECOND
+    return env.limits.approval_lasts
+
+
+def _thread_lasts(env: Environment, caller: Caller, ask: Ask, verdict: Verdict) -> int:
+    """The request's own time, else the tool's, else the agent's, else the installation's."""
+    tool = None if verdict.tool is None else verdict.tool.expires_in
+    agent = None if caller.agent is None else caller.agent.expires_in
+    for seconds in (ask.expires_in, tool, agent):
+        if seconds is not None:
+            return seconds * SECOND
+    return env.limits.thread_lasts
+
+
+def fresh_token(gate: Gate, request: Request, generation: int, now: int) -> tuple[str | None, int | None]:
+    """A token and when it expires, where the request has an approval that can still be redeemed."""
+    if approval_state(request, generation, now) != "open" or request.approval_expires_at is None:
+        return None, None
+    return gate.keyring.sign(request, now), min(now + TOKEN_LASTS, request.approval_expires_at)
+
+
+def _submission(
+    env: Environment, caller: Caller, request: Request, ask: Ask, key: IdempotencyKey | None, body: bytes, now: int
+) -> Submission:
+    canonical = {"payload": request.payload.encode(), "summary": request.summary.encode()}
+    if not ask.summary:
+        del canonical["summary"]
+    objects = {"agent": request.agent_id, "request": request.id, "task": request.task_id, "tool": request.tool_name}
+    if request.thread_id is not None:
+        objects["thread"] = request.thread_id
+    entry = env.entry(
+        "request.decided" if request.thread_id is None else "thread.opened",
+        tenant_id=request.tenant_id,
+        at=now,
+        actor=Actor("agent", request.agent_id),
+        objects=objects,
+        canonical=canonical,
+        private={
+            "payload_digest": request.payload_digest,
+            "subject": ask.subject,
+            "message": request.message,
+            "workflow_name": ask.workflow_name,
+            "task_label": ask.task_label,
+            "preview": ask.preview,
+            "metadata": ask.metadata or None,
+        },
+        policy_version=request.policy_version,
+        status=request.status,
+        reason_code=request.reason_code,
+    )
+    unknown = request.reason_code == status.TOOL_UNKNOWN
+    return Submission(
+        caller.config_version,
+        request,
+        (entry,),
+        attachments=stored_files(env, request, ask.attachments, now),
+        discovered=request.tool_name if unknown else None,
+        discovered_most=env.limits.discovered_tools,
+        idempotency=None if key is None else Idempotency(key.scope, key.fingerprint, body.decode()),
+    )
+
+
+def stored_files(env: Environment, request: Request, files: tuple[File, ...], now: int) -> tuple[Attachment, ...]:
+    """Attachments of the request's current revision."""
+    return tuple(
+        Attachment(
+            env.id("att_", now),
+            request.id,
+            request.revision,
+            position,
+            file.name,
+            file.content_type,
+            len(file.data),
+            "sha-256:" + sha256(file.data).hexdigest(),
+            file.data,
+        )
+        for position, file in enumerate(files)
+    )
+
+
+def _replayed(gate: Gate, caller: Caller, replayed: Replayed, now: int) -> Answer:
+    """The first decision again. Its token is signed afresh while the approval can still be redeemed."""
+    first = msgspec.json.decode(replayed.answer)
+    request = replayed.request
+    agent = caller.as_acting_agent()
+    if first["status"] == status.ALLOW and request.redeemed_at is None and request.generation != agent.generation:
+        raise Conflict(
+            "this was allowed before the agent was paused, and is revoked: ask again with a new Idempotency-Key",
+            code="approval_revoked",
+        )
+    token: str | None = None
+    expires_at: int | None = None
+    if first["status"] == request.status:
+        token, expires_at = fresh_token(gate, request, agent.generation, now)
+    return Answer(first["status"], first.get("thread_id"), replayed.answer.encode(), token, expires_at, request)

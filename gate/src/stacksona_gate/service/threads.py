@@ -1,0 +1,231 @@
+"""What happens to a thread besides people's reviews: revision, cancellation, expiry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from stacksona_gate.domain import status
+from stacksona_gate.domain.audit import GATE, Actor
+from stacksona_gate.domain.canonical import canonicalize, digest
+from stacksona_gate.domain.errors import Conflict, Invalid, NotFound
+from stacksona_gate.domain.reading import read_json
+from stacksona_gate.domain.requests import MAX_REVISIONS, Request
+from stacksona_gate.policy.evaluate import Question
+from stacksona_gate.service.directory import Caller, compiled_policy
+from stacksona_gate.service.environment import Environment
+from stacksona_gate.service.requests import ENCODER, File, stored_files
+from stacksona_gate.store.base import Tx
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a new revision replaces; None keeps the value there is."""
+
+    subject: str | None = None
+    preview: str | None = None
+    summary: tuple[str, ...] | None = None
+    payload: dict[str, object] | None = None
+    attachments: tuple[File, ...] | None = None
+
+
+def require_acting(tx: Tx, caller: Caller) -> None:
+    """Looks the agent up again inside the transaction. Raises Forbidden, Conflict."""
+    agent = caller.as_acting_agent()
+    fresh = tx.agents.find(agent.tenant_id, agent.id)
+    replace(caller, agent=fresh).as_acting_agent()
+
+
+def own_thread(tx: Tx, caller: Caller, thread_id: str) -> Request:
+    """The caller's thread, held until the transaction ends. Raises NotFound."""
+    request = tx.requests.lock_thread(caller.tenant_id, thread_id)
+    if request is None or request.agent_id != caller.as_agent().id:
+        raise NotFound("there is no such thread")
+    return request
+
+
+def settle(
+    tx: Tx, env: Environment, request: Request, move: str, *, reason_code: str, message: str, actor: Actor
+) -> Request:
+    """Ends a pending thread without an approval."""
+    now = env.now()
+    settled = replace(
+        request,
+        status=status.after(request.status, move),
+        reason_code=reason_code,
+        message=message,
+        decided_at=now,
+        revision_requested=False,
+    )
+    write(tx, request, settled)
+    event = {"expire": "thread.expired", "cancel": "thread.cancelled", "pause": "thread.agent_paused"}
+    record(tx, env, settled, event.get(move, "thread.rejected"), actor=actor, private={"message": message})
+    return settled
+
+
+def write(tx: Tx, before: Request, after: Request) -> None:
+    """Raises Conflict when somebody was faster."""
+    if not tx.requests.update(after, was_status=before.status, was_revision=before.revision):
+        raise Conflict("somebody changed this thread at the same time: read it again")
+
+
+def record(
+    tx: Tx, env: Environment, request: Request, event: str, *, actor: Actor, private: Mapping[str, object] | None = None
+) -> None:
+    """An audit entry about a thread as it now is."""
+    objects = {"agent": request.agent_id, "request": request.id, "task": request.task_id, "tool": request.tool_name}
+    if request.thread_id is not None:
+        objects["thread"] = request.thread_id
+    tx.audit.append(
+        env.entry(
+            event,
+            tenant_id=request.tenant_id,
+            at=env.now(),
+            actor=actor,
+            objects=objects,
+            private=private,
+            policy_version=request.policy_version,
+            status=request.status,
+            reason_code=request.reason_code,
+        )
+    )
+
+
+def expire(tx: Tx, env: Environment, request: Request) -> Request:
+    """Rejects a thread whose time is over."""
+    return settle(
+        tx,
+        env,
+        request,
+        "expire",
+        reason_code=status.EXPIRED,
+        message="nobody decided in time: not approved",
+        actor=GATE,
+    )
+
+
+def expire_overdue(tx: Tx, env: Environment, tenant_id: str, thread_id: str) -> Request | None:
+    """The thread, rejected if its time is over. For readers: what they are told must be true."""
+    request = tx.requests.lock_thread(tenant_id, thread_id)
+    if request is not None and request.is_overdue(env.now()):
+        return expire(tx, env, request)
+    return request
+
+
+def expire_due(tx: Tx, env: Environment, limit: int) -> int:
+    """Rejects up to ``limit`` threads whose time is over, of any tenant. Returns how many."""
+    due = tx.requests.list_overdue(env.now(), limit)
+    for request in due:
+        expire(tx, env, request)
+    return len(due)
+
+
+def cancel(tx: Tx, env: Environment, caller: Caller, task_id: str, thread_id: str) -> Request:
+    """The agent no longer wants an answer. Raises NotFound, Conflict when there is one already."""
+    require_acting(tx, caller)
+    request = own_thread(tx, caller, thread_id)
+    if request.task_id != task_id:
+        raise NotFound("there is no such thread in this task")
+    if not request.is_pending:
+        raise Conflict(f"this thread is already decided: {request.status}", code="already_decided")
+    if request.is_overdue(env.now()):
+        return expire(tx, env, request)
+    actor = Actor("agent", request.agent_id)
+    return settle(
+        tx, env, request, "cancel", reason_code=status.CANCELLED, message="cancelled by its agent", actor=actor
+    )
+
+
+def revise(tx: Tx, env: Environment, caller: Caller, task_id: str, thread_id: str, change: Change) -> Request:
+    """Makes the next revision: policy runs again, reviews so far are void. Never allows anything by itself.
+
+    Raises NotFound, Conflict (not pending any more), Invalid (too many revisions).
+    """
+    require_acting(tx, caller)
+    request = own_thread(tx, caller, thread_id)
+    if request.task_id != task_id:
+        raise NotFound("there is no such thread in this task")
+    if request.is_overdue(env.now()):
+        return expire(tx, env, request)
+    if not request.is_pending:
+        raise Conflict(f"this thread is already decided: {request.status}", code="already_decided")
+    if request.revision >= MAX_REVISIONS:
+        raise Invalid(f"a thread has at most {MAX_REVISIONS} revisions: cancel it and ask anew")
+    revised = _revised(tx, env, request, change)
+    tx.requests.archive_revision(request, env.now())
+    write(tx, request, revised)
+    _keep_files(tx, env, request, revised, change)
+    actor = Actor("agent", request.agent_id)
+    private = {
+        "payload": payload_of(revised.payload),
+        "payload_digest": revised.payload_digest,
+        "subject": revised.subject,
+    }
+    record(tx, env, revised, "thread.revised", actor=actor, private=private)
+    if revised.status == status.REJECTED:
+        record(tx, env, revised, "thread.rejected", actor=GATE, private={"message": revised.message})
+    return revised
+
+
+def _revised(tx: Tx, env: Environment, request: Request, change: Change) -> Request:
+    """The request with its new content and policy's new word on it."""
+    payload = request.payload if change.payload is None else canonicalize(change.payload).decode()
+    content = replace(
+        request,
+        revision=request.revision + 1,
+        subject=request.subject if change.subject is None else change.subject,
+        preview=request.preview if change.preview is None else change.preview,
+        summary=request.summary if change.summary is None else ENCODER.encode(change.summary).decode(),
+        payload=payload,
+        payload_digest=digest(payload_of(payload)),
+        revision_requested=False,
+        feedback=None,
+    )
+    return judged(tx, env, content)
+
+
+def judged(tx: Tx, env: Environment, request: Request) -> Request:
+    """A pending request after today's policy looked at its content: it may be refused, never allowed."""
+    tenant = tx.tenants.find(request.tenant_id)
+    if tenant is None:
+        raise NotFound("there is no such workspace")
+    payload = payload_of(request.payload)
+    question = Question(request.tool_name, payload, request.risk_level, request.workflow_name)
+    verdict = compiled_policy(tx, tenant).evaluate(question)
+    strict = request.strict_binding or (verdict.tool is not None and verdict.tool.strict_binding)
+    looked_at = replace(request, policy_version=tenant.policy_version, strict_binding=strict)
+    rule = None if verdict.rule is None else ENCODER.encode(verdict.rule).decode()
+    if verdict.status == status.REJECT:
+        return replace(
+            looked_at,
+            status=status.after(request.status, "refuse"),
+            reason_code=verdict.reason_code,
+            message=verdict.message,
+            rule=rule,
+            decided_at=env.now(),
+        )
+    if verdict.status == status.ALLOW:
+        return looked_at
+    return replace(looked_at, reason_code=verdict.reason_code, message=verdict.message, rule=rule)
+
+
+def _keep_files(tx: Tx, env: Environment, before: Request, after: Request, change: Change) -> None:
+    """A revision without attachments of its own keeps those of the one before."""
+    if change.attachments is not None:
+        tx.conversation.insert_attachments(after.tenant_id, stored_files(env, after, change.attachments, env.now()))
+        return
+    kept = []
+    for listed in tx.conversation.list_attachments(before.tenant_id, before.id):
+        if listed.revision == before.revision:
+            file = tx.conversation.find_attachment(before.tenant_id, listed.id)
+            if file is not None:
+                kept.append(replace(file, id=env.id("att_", env.now()), revision=after.revision))
+    tx.conversation.insert_attachments(after.tenant_id, kept)
+
+
+def payload_of(text: str) -> dict[str, object]:
+    """A payload as values: what was read strictly once is read the same way again."""
+    value = read_json(text.encode())
+    if not isinstance(value, dict):
+        raise TypeError("a payload is an object")
+    return value

@@ -1,0 +1,376 @@
+"""The contract between use-cases and databases. Use-cases know this file alone.
+
+``Tx`` is one open transaction (or one consistent read). A use-case is a plain function over it: it never commits,
+never rolls back, never waits. Times are microseconds, ids are text, JSON is text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from stacksona_gate.domain.agents import Agent, Key, Verifier
+from stacksona_gate.domain.approvals import Redemption
+from stacksona_gate.domain.audit import Entry
+from stacksona_gate.domain.people import PersonalToken, Session, User
+from stacksona_gate.domain.requests import Attachment, Note, Outcome, Request, Review, Revision, TaskEvent
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """``config_version`` grows with every change of agents, keys, policy, people or settings."""
+
+    id: str
+    name: str
+    config_version: int
+    policy_version: int
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyVersion:
+    """One kept version of the policy. ``document`` is the canonical YAML text."""
+
+    tenant_id: str
+    version: int
+    document: str
+    note: str
+    actor_kind: str
+    actor_id: str
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """``private`` is wrapped by the root secret. Retired keys stay published until tokens they signed are over."""
+
+    kid: str
+    public: str
+    private: str
+    created_at: int
+    retired_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """One per database. ``secret_check`` tells a wrong root secret from the right one."""
+
+    id: str
+    secret_check: str
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """``scope`` stands for agent, method, path and key; ``fingerprint`` for content type and raw body."""
+
+    scope: str
+    fingerprint: str
+    answer: str
+    """JSON of the first decision, without its token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A decided request on its way to disk. It holds only if ``config_version`` is still the tenant's."""
+
+    config_version: int
+    request: Request
+    entries: tuple[Entry, ...]
+    attachments: tuple[Attachment, ...] = ()
+    discovered: str | None = None
+    """The tool's name when no policy knows it."""
+    discovered_most: int = 500
+    """How many such names a tenant keeps: they come from callers."""
+    idempotency: Idempotency | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """On disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """The same call was answered before; this is that answer."""
+
+    answer: str
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """The idempotency key was used for another body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """Configuration moved since the decision was made: decide again."""
+
+
+Submitted = Stored | Replayed | Mismatch | Stale
+
+
+@dataclass(frozen=True, slots=True)
+class Redeemed:
+    """The one redemption."""
+
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Not redeemed, and nothing used up."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RedemptionEntries:
+    """Makes the audit entry of either end; None: this refusal is only counted."""
+
+    redeemed: Callable[[Request], Entry]
+    refused: Callable[[str], Entry | None]
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadFilter:
+    """Which threads a page lists. ``before`` and ``after`` are sequence numbers (cursors)."""
+
+    folder: str | None = None
+    """``new``, ``reviewing``, ``approved`` or ``rejected``."""
+    status: str | None = None
+    text: str | None = None
+    agent_ids: tuple[str, ...] | None = None
+    """None: any; empty: none at all."""
+    tool_name: str | None = None
+    risk_level: str | None = None
+    redeemed: bool | None = None
+    since: int | None = None
+    before: int | None = None
+    after: int | None = None
+    oldest_first: bool = False
+    limit: int = 50
+
+
+class Tenants(Protocol):
+    def find(self, tenant_id: str) -> Tenant | None: ...
+    def insert(self, tenant: Tenant) -> None: ...
+    def bump_config(self, tenant_id: str) -> int:
+        """Says that configuration changed: every cache built on it is void after the commit."""
+        ...
+
+    def list_all(self) -> list[Tenant]: ...
+    def get_setting(self, tenant_id: str, name: str) -> str | None: ...
+    def set_setting(self, tenant_id: str, name: str, value: str) -> None: ...
+
+
+class Agents(Protocol):
+    def insert(self, agent: Agent, webhook_secret: str | None) -> None: ...
+    def find(self, tenant_id: str, agent_id: str) -> Agent | None: ...
+    def find_by_name(self, tenant_id: str, name: str) -> Agent | None: ...
+    def list_all(self, tenant_id: str) -> list[Agent]: ...
+    def update(self, agent: Agent) -> None:
+        """Writes every field but the webhook secret, reviewers included."""
+        ...
+
+    def set_webhook_secret(self, tenant_id: str, agent_id: str, wrapped: str) -> None: ...
+    def get_webhook_secret(self, tenant_id: str, agent_id: str) -> str | None: ...
+
+
+class Verifiers(Protocol):
+    def insert(self, verifier: Verifier) -> None: ...
+    def find(self, tenant_id: str, verifier_id: str) -> Verifier | None: ...
+    def find_by_name(self, tenant_id: str, name: str) -> Verifier | None: ...
+    def list_all(self, tenant_id: str) -> list[Verifier]: ...
+    def update(self, verifier: Verifier) -> None: ...
+
+
+class Keys(Protocol):
+    def insert(self, key: Key) -> None: ...
+    def find_by_hash(self, key_hash: str) -> Key | None: ...
+    def list_for(self, tenant_id: str, owner_id: str) -> list[Key]: ...
+    def end(self, tenant_id: str, key_id: str, *, expires_at: int | None, revoked_at: int | None) -> None: ...
+
+
+class Policies(Protocol):
+    def insert(self, version: PolicyVersion) -> None:
+        """Adds a version and makes it the tenant's."""
+        ...
+
+    def find(self, tenant_id: str, version: int) -> PolicyVersion | None: ...
+    def list_all(self, tenant_id: str) -> list[PolicyVersion]: ...
+    def list_discovered(self, tenant_id: str) -> list[tuple[str, int, str]]:
+        """Tools that were asked about without a policy: name, first seen, first agent."""
+        ...
+
+
+class Requests(Protocol):
+    def find(self, tenant_id: str, request_id: str) -> Request | None: ...
+    def find_thread(self, tenant_id: str, thread_id: str) -> Request | None: ...
+    def lock_thread(self, tenant_id: str, thread_id: str) -> Request | None:
+        """The thread, held until the transaction ends: a second writer waits or is told the first one's result."""
+        ...
+
+    def newest_of_task(self, tenant_id: str, agent_id: str, task_id: str) -> Request | None: ...
+    def update(self, request: Request, *, was_status: str, was_revision: int) -> bool:
+        """Compare-and-set over status and revision; False: somebody was faster."""
+        ...
+
+    def list_threads(self, tenant_id: str, where: ThreadFilter) -> list[Request]: ...
+    def count_folders(self, tenant_id: str, agent_ids: tuple[str, ...] | None, *, most: int) -> dict[str, int]:
+        """Threads per folder, counting no further than ``most`` in each."""
+        ...
+
+    def list_pending_of_agent(self, tenant_id: str, agent_id: str) -> list[Request]: ...
+    def list_overdue(self, now: int, limit: int) -> list[Request]:
+        """Pending threads of any tenant whose time is over."""
+        ...
+
+    def archive_revision(self, request: Request, at: int) -> None:
+        """Keeps the content that a newer revision is about to replace."""
+        ...
+
+    def list_revisions(self, tenant_id: str, request_id: str) -> list[Revision]: ...
+
+
+class Conversation(Protocol):
+    """What people and agents say about a thread."""
+
+    def insert_review(self, tenant_id: str, review: Review) -> None: ...
+    def list_reviews(self, tenant_id: str, request_id: str) -> list[Review]: ...
+    def insert_note(self, tenant_id: str, note: Note) -> None: ...
+    def list_notes(self, tenant_id: str, request_id: str) -> list[Note]: ...
+    def insert_event(self, tenant_id: str, event: TaskEvent) -> None: ...
+    def list_events(self, tenant_id: str, agent_id: str, task_id: str, limit: int) -> list[TaskEvent]: ...
+    def insert_outcome(self, tenant_id: str, outcome: Outcome) -> None: ...
+    def list_outcomes(self, tenant_id: str, request_id: str) -> list[Outcome]: ...
+    def list_flagged_outcomes(self, tenant_id: str, limit: int) -> list[Outcome]: ...
+    def insert_attachments(self, tenant_id: str, attachments: Iterable[Attachment]) -> None: ...
+    def list_attachments(self, tenant_id: str, request_id: str) -> list[Attachment]: ...
+    def find_attachment(self, tenant_id: str, attachment_id: str) -> Attachment | None: ...
+
+
+class People(Protocol):
+    def insert_user(self, user: User) -> None: ...
+    def update_user(self, user: User) -> None: ...
+    def find_user(self, tenant_id: str, user_id: str) -> User | None: ...
+    def find_user_by_email(self, tenant_id: str, email: str) -> User | None: ...
+    def list_users(self, tenant_id: str) -> list[User]: ...
+    def count_admins(self, tenant_id: str) -> int: ...
+    def insert_session(self, session: Session) -> None: ...
+    def find_session(self, id_hash: str) -> Session | None: ...
+    def delete_session(self, id_hash: str) -> None: ...
+    def delete_sessions_of(self, tenant_id: str, user_id: str) -> None: ...
+    def delete_sessions_before(self, now: int) -> None: ...
+    def insert_token(self, token: PersonalToken) -> None: ...
+    def find_token_by_hash(self, token_hash: str) -> PersonalToken | None: ...
+    def list_tokens(self, tenant_id: str, user_id: str) -> list[PersonalToken]: ...
+    def revoke_token(self, tenant_id: str, token_id: str, now: int) -> bool: ...
+    def insert_setup_code(self, tenant_id: str, code_hash: str, expires_at: int) -> None:
+        """Replaces any earlier one."""
+        ...
+
+    def use_setup_code(self, tenant_id: str, code_hash: str, now: int) -> bool: ...
+    def count_failures(self, tenant_id: str, subject: str, since: int) -> int: ...
+    def insert_failure(self, tenant_id: str, subject: str, now: int) -> None: ...
+    def delete_failures(self, tenant_id: str, subject: str, *, at: int | None = None) -> None:
+        """All of a subject's failures, or only the one counted at that moment."""
+        ...
+
+    def delete_failures_before(self, moment: int) -> None: ...
+
+
+class Audit(Protocol):
+    def append(self, entry: Entry) -> None: ...
+    def list_entries(
+        self, tenant_id: str, *, request_id: str | None = None, before: int | None = None, limit: int = 100
+    ) -> list[tuple[int, Entry]]:
+        """Newest first, each with its sequence number."""
+        ...
+
+
+class Replays(Protocol):
+    """Answers kept for callers that ask again with the same idempotency key."""
+
+    def find(self, tenant_id: str, scope: str, now: int) -> Idempotency | None: ...
+    def insert(self, tenant_id: str, replay: Idempotency, now: int) -> None: ...
+    def delete_before(self, day: int) -> None: ...
+
+
+class Installations(Protocol):
+    def find(self) -> Installation | None: ...
+    def insert(self, installation: Installation) -> None: ...
+    def insert_signing_key(self, key: SigningKey) -> None: ...
+    def list_signing_keys(self) -> list[SigningKey]: ...
+    def retire_signing_keys(self, now: int, *, except_kid: str) -> None: ...
+
+
+class Tx(Protocol):
+    """One transaction, by noun."""
+
+    @property
+    def tenants(self) -> Tenants: ...
+    @property
+    def agents(self) -> Agents: ...
+    @property
+    def verifiers(self) -> Verifiers: ...
+    @property
+    def keys(self) -> Keys: ...
+    @property
+    def policies(self) -> Policies: ...
+    @property
+    def requests(self) -> Requests: ...
+    @property
+    def conversation(self) -> Conversation: ...
+    @property
+    def people(self) -> People: ...
+    @property
+    def audit(self) -> Audit: ...
+    @property
+    def replays(self) -> Replays: ...
+    @property
+    def installations(self) -> Installations: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A request that a commit touched. An empty ``request_id`` stands for the tenant's configuration."""
+
+    tenant_id: str
+    request_id: str
+
+
+Watcher = Callable[[Sequence[Change]], None]
+
+
+class Store(Protocol):
+    """A database. Every method raises domain.errors.Unavailable when the database is not there."""
+
+    async def submit(self, submission: Submission) -> Submitted:
+        """Writes a decision; returns after the commit."""
+        ...
+
+    async def redeem(self, attempt: Redemption, entries: RedemptionEntries) -> Redeemed | Refused:
+        """Checks and redeems in one step; of any number at once, one wins."""
+        ...
+
+    async def write(self, unit: Callable[[Tx], T]) -> T:
+        """Runs a use-case in a transaction of its own; returns after the commit. What it raises undoes it alone."""
+        ...
+
+    async def read(self, query: Callable[[Tx], T]) -> T:
+        """Runs a few look-ups by key over one state of the data."""
+        ...
+
+    async def scan(self, query: Callable[[Tx], T]) -> T:
+        """As ``read``, for listings: runs where it delays no decision."""
+        ...
+
+    def watch(self, watcher: Watcher) -> Callable[[], None]:
+        """Calls ``watcher`` in this event loop after each commit that touched a request or the configuration, other
+        processes' commits included. Returns what ends it."""
+        ...

@@ -1,0 +1,1 @@
+"""SQL by noun, common to all databases."""

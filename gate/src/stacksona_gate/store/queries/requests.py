@@ -1,0 +1,180 @@
+"""Requests and threads."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Final
+
+from stacksona_gate.domain.requests import Request, Revision
+from stacksona_gate.store.base import ThreadFilter
+from stacksona_gate.store.rows import Mapper, Row, Rows
+
+REQUESTS: Final = Mapper(Request, "requests")
+REVISIONS: Final = Mapper(Revision, "revisions", tenant=True)
+
+_FIXED: Final = {"seq", "tenant_id", "id", "agent_id", "task_id", "created_at", "thread_id", "tool_name"}
+_MOVING: Final = tuple(f.name for f in fields(Request) if f.name not in _FIXED)
+_UPDATE: Final = (
+    "UPDATE requests SET "  # noqa: S608 - our own names
+    + ", ".join(f"{name} = ${i + 1}" for i, name in enumerate(_MOVING))
+    + f" WHERE tenant_id = ${len(_MOVING) + 1} AND id = ${len(_MOVING) + 2}"
+    + f" AND status = ${len(_MOVING) + 3} AND revision = ${len(_MOVING) + 4}"
+)
+
+_FOLDERS: Final = {
+    "new": "status = 'pending_review' AND claimed_by IS NULL",
+    "reviewing": "status = 'pending_review' AND claimed_by IS NOT NULL",
+    "approved": "status = 'approved'",
+    "rejected": "status = 'rejected'",
+}
+
+
+class RequestQueries:
+    """Implements store.base.Requests."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    def find(self, tenant_id: str, request_id: str) -> Request | None:
+        return self._one("WHERE tenant_id = $1 AND id = $2", tenant_id, request_id)
+
+    def find_thread(self, tenant_id: str, thread_id: str) -> Request | None:
+        return self._one("WHERE tenant_id = $1 AND thread_id = $2", tenant_id, thread_id)
+
+    def lock_thread(self, tenant_id: str, thread_id: str) -> Request | None:
+        return self._one(f"WHERE tenant_id = $1 AND thread_id = $2{self._rows.for_update}", tenant_id, thread_id)
+
+    def newest_of_task(self, tenant_id: str, agent_id: str, task_id: str) -> Request | None:
+        return self._one(
+            "WHERE tenant_id = $1 AND agent_id = $2 AND task_id = $3 ORDER BY seq DESC LIMIT 1",
+            tenant_id,
+            agent_id,
+            task_id,
+        )
+
+    def update(self, request: Request, *, was_status: str, was_revision: int) -> bool:
+        values = [getattr(request, name) for name in _MOVING]
+        return self._rows.run(_UPDATE, *values, request.tenant_id, request.id, was_status, was_revision) == 1
+
+    def list_threads(self, tenant_id: str, where: ThreadFilter) -> list[Request]:
+        if where.agent_ids == ():
+            return []
+        conditions = _Conditions()
+        conditions.add("tenant_id = {}", tenant_id)
+        conditions.add_filter(where)
+        order = "ASC" if where.oldest_first else "DESC"
+        limit = conditions.mark(where.limit)
+        sql = f"{REQUESTS.select} WHERE {conditions.text} ORDER BY seq {order} LIMIT {limit}"
+        return REQUESTS.list(self._rows.all(sql, *conditions.parameters))
+
+    def count_folders(self, tenant_id: str, agent_ids: tuple[str, ...] | None, *, most: int) -> dict[str, int]:
+        return {folder: self._count_folder(tenant_id, folder, agent_ids, most) for folder in _FOLDERS}
+
+    def _count_folder(self, tenant_id: str, folder: str, agent_ids: tuple[str, ...] | None, most: int) -> int:
+        if agent_ids == ():
+            return 0
+        conditions = _Conditions()
+        conditions.add("tenant_id = {}", tenant_id)
+        conditions.add_filter(ThreadFilter(folder=folder, agent_ids=agent_ids))
+        limit = conditions.mark(most)
+        counted = f"SELECT 1 AS one FROM requests WHERE {conditions.text} LIMIT {limit}"  # noqa: S608 - marks only
+        row = self._rows.one(f"SELECT COUNT(*) FROM ({counted}) AS counted", *conditions.parameters)  # noqa: S608
+        return int(row[0]) if row else 0
+
+    def list_pending_of_agent(self, tenant_id: str, agent_id: str) -> list[Request]:
+        sql = f"{REQUESTS.select} WHERE tenant_id = $1 AND agent_id = $2 AND thread_id IS NOT NULL AND status = 'pending_review'"
+        return REQUESTS.list(self._rows.all(sql + " ORDER BY seq", tenant_id, agent_id))
+
+    def list_overdue(self, now: int, limit: int) -> list[Request]:
+        sql = f"{REQUESTS.select} WHERE status = 'pending_review' AND expires_at <= $1 ORDER BY expires_at LIMIT $2"
+        return REQUESTS.list(self._rows.all(sql, now, limit))
+
+    def archive_revision(self, request: Request, at: int) -> None:
+        revision = Revision(
+            request.id,
+            request.revision,
+            request.subject,
+            request.preview,
+            request.summary,
+            request.payload,
+            request.payload_digest,
+            request.reason_code,
+            request.message,
+            at,
+        )
+        self._rows.run(REVISIONS.insert, *REVISIONS.values(revision), request.tenant_id)
+
+    def list_revisions(self, tenant_id: str, request_id: str) -> list[Revision]:
+        sql = f"{REVISIONS.select} WHERE tenant_id = $1 AND request_id = $2 ORDER BY revision"
+        return REVISIONS.list(self._rows.all(sql, tenant_id, request_id))
+
+    def _one(self, where: str, *parameters: object) -> Request | None:
+        return REQUESTS.optional(self._rows.one(f"{REQUESTS.select} {where}", *parameters))
+
+
+class _Conditions:
+    """Gathers conditions and their parameters: values never become SQL text."""
+
+    def __init__(self) -> None:
+        self.parameters: list[object] = []
+        self._conditions: list[str] = []
+
+    @property
+    def text(self) -> str:
+        return " AND ".join(self._conditions)
+
+    def mark(self, value: object) -> str:
+        self.parameters.append(value)
+        return f"${len(self.parameters)}"
+
+    def add(self, condition: str, value: object) -> None:
+        self._conditions.append(condition.format(self.mark(value)))
+
+    def add_filter(self, where: ThreadFilter) -> None:
+        self._conditions.append(_FOLDERS[where.folder] if where.folder else "thread_id IS NOT NULL")
+        simple = (
+            ("status = {}", where.status),
+            ("tool_name = {}", where.tool_name),
+            ("risk_level = {}", where.risk_level),
+            ("created_at >= {}", where.since),
+            ("seq < {}", where.before),
+            ("seq > {}", where.after),
+        )
+        for condition, value in simple:
+            if value is not None:
+                self.add(condition, value)
+        if where.redeemed is not None:
+            self._conditions.append(f"redeemed_at IS {'NOT ' if where.redeemed else ''}NULL")
+        if where.agent_ids:
+            self._conditions.append(f"agent_id IN ({', '.join(self.mark(agent_id) for agent_id in where.agent_ids)})")
+        if where.text:
+            self._add_text(where.text)
+
+    def _add_text(self, text: str) -> None:
+        escaped = text.lower().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        mark = self.mark(f"%{escaped}%")
+        columns = ("subject", "task_id", "tool_name", "thread_id", "payload")
+        either = " OR ".join(f"LOWER({column}) LIKE {mark} ESCAPE '\\'" for column in columns)
+        self._conditions.append(f"({either})")
+
+
+def redeem_row(rows: Rows, request: Request, *, now: int, actor_id: str) -> Request | None:
+    """Marks the approval used if it still is unused; None when another redemption was faster."""
+    changed = rows.run(
+        "UPDATE requests SET redeemed_at = $1, redeemed_by = $2 "
+        "WHERE tenant_id = $3 AND id = $4 AND redeemed_at IS NULL AND approval_id = $5",
+        now,
+        actor_id,
+        request.tenant_id,
+        request.id,
+        request.approval_id,
+    )
+    return replace(request, redeemed_at=now, redeemed_by=actor_id) if changed == 1 else None
+
+
+def insert_requests(rows: Rows, requests: list[Request]) -> None:
+    rows.many(REQUESTS.insert, [_row(request) for request in requests])
+
+
+def _row(request: Request) -> Row:
+    return REQUESTS.values(request)

@@ -1,0 +1,163 @@
+"""Tenants, policies, the installation, idempotency keys, the audit log."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from stacksona_gate.domain.audit import Entry
+from stacksona_gate.domain.times import DAY
+from stacksona_gate.store.base import Change, Idempotency, Installation, PolicyVersion, SigningKey, Tenant
+from stacksona_gate.store.rows import Mapper, Row, Rows
+
+TENANTS: Final = Mapper(Tenant, "tenants")
+POLICIES: Final = Mapper(PolicyVersion, "policies")
+INSTALLATIONS: Final = Mapper(Installation, "installation")
+SIGNING_KEYS: Final = Mapper(SigningKey, "signing_keys")
+AUDIT: Final = Mapper(Entry, "audit")
+
+CONFIGURATION: Final = ""
+"""The request id of a change that is about a tenant's configuration."""
+
+
+class TenantQueries:
+    """Implements store.base.Tenants."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    def find(self, tenant_id: str) -> Tenant | None:
+        return TENANTS.optional(self._rows.one(f"{TENANTS.select} WHERE id = $1", tenant_id))
+
+    def insert(self, tenant: Tenant) -> None:
+        self._rows.run(TENANTS.insert, *TENANTS.values(tenant))
+
+    def bump_config(self, tenant_id: str) -> int:
+        row = self._rows.one(
+            "UPDATE tenants SET config_version = config_version + 1 WHERE id = $1 RETURNING config_version", tenant_id
+        )
+        self._rows.changes.append(Change(tenant_id, CONFIGURATION))
+        return int(row[0]) if row else 0
+
+    def list_all(self) -> list[Tenant]:
+        return TENANTS.list(self._rows.all(f"{TENANTS.select} ORDER BY id"))
+
+    def get_setting(self, tenant_id: str, name: str) -> str | None:
+        row = self._rows.one("SELECT value FROM settings WHERE tenant_id = $1 AND name = $2", tenant_id, name)
+        return row[0] if row else None
+
+    def set_setting(self, tenant_id: str, name: str, value: str) -> None:
+        self._rows.run(
+            "INSERT INTO settings (tenant_id, name, value) VALUES ($1, $2, $3)"
+            " ON CONFLICT (tenant_id, name) DO UPDATE SET value = excluded.value",
+            tenant_id,
+            name,
+            value,
+        )
+
+
+class PolicyQueries:
+    """Implements store.base.Policies."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    def insert(self, version: PolicyVersion) -> None:
+        self._rows.run(POLICIES.insert, *POLICIES.values(version))
+        self._rows.run("UPDATE tenants SET policy_version = $1 WHERE id = $2", version.version, version.tenant_id)
+
+    def find(self, tenant_id: str, version: int) -> PolicyVersion | None:
+        sql = f"{POLICIES.select} WHERE tenant_id = $1 AND version = $2"
+        return POLICIES.optional(self._rows.one(sql, tenant_id, version))
+
+    def list_all(self, tenant_id: str) -> list[PolicyVersion]:
+        return POLICIES.list(self._rows.all(f"{POLICIES.select} WHERE tenant_id = $1 ORDER BY version DESC", tenant_id))
+
+    def list_discovered(self, tenant_id: str) -> list[tuple[str, int, str]]:
+        sql = "SELECT name, first_seen_at, first_agent_id FROM discovered_tools WHERE tenant_id = $1 ORDER BY name"
+        return [(row[0], row[1], row[2]) for row in self._rows.all(sql, tenant_id)]
+
+
+class InstallationQueries:
+    """Implements store.base.Installations."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    def find(self) -> Installation | None:
+        return INSTALLATIONS.optional(self._rows.one(INSTALLATIONS.select))
+
+    def insert(self, installation: Installation) -> None:
+        self._rows.run(INSTALLATIONS.insert, *INSTALLATIONS.values(installation))
+
+    def insert_signing_key(self, key: SigningKey) -> None:
+        self._rows.run(SIGNING_KEYS.insert, *SIGNING_KEYS.values(key))
+
+    def list_signing_keys(self) -> list[SigningKey]:
+        return SIGNING_KEYS.list(self._rows.all(f"{SIGNING_KEYS.select} ORDER BY created_at, kid"))
+
+    def retire_signing_keys(self, now: int, *, except_kid: str) -> None:
+        self._rows.run(
+            "UPDATE signing_keys SET retired_at = $1 WHERE retired_at IS NULL AND kid <> $2", now, except_kid
+        )
+
+
+class ReplayQueries:
+    """Implements store.base.Replays. A key counts on the day it was first sent and on the day after."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    def find(self, tenant_id: str, scope: str, now: int) -> Idempotency | None:
+        day = now // DAY
+        # The day after, too: a clock that was set back must not make a key forgotten.
+        row = self._rows.one(
+            "SELECT scope, fingerprint, answer FROM replays WHERE tenant_id = $1 AND day IN ($2, $3, $4) AND scope = $5",
+            tenant_id,
+            day - 1,
+            day,
+            day + 1,
+            scope,
+        )
+        return None if row is None else Idempotency(*row)
+
+    def insert(self, tenant_id: str, replay: Idempotency, now: int) -> None:
+        self._rows.run(
+            "INSERT INTO replays (tenant_id, day, scope, fingerprint, answer) VALUES ($1, $2, $3, $4, $5)",
+            tenant_id,
+            now // DAY,
+            replay.scope,
+            replay.fingerprint,
+            replay.answer,
+        )
+
+    def delete_before(self, day: int) -> None:
+        self._rows.run("DELETE FROM replays WHERE day < $1", day)
+
+
+class AuditQueries:
+    """Implements store.base.Audit."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    def append(self, entry: Entry) -> None:
+        self._rows.run(AUDIT.insert, *AUDIT.values(entry))
+        if entry.request_id is not None:
+            self._rows.changes.append(Change(entry.tenant_id, entry.request_id))
+
+    def list_entries(
+        self, tenant_id: str, *, request_id: str | None = None, before: int | None = None, limit: int = 100
+    ) -> list[tuple[int, Entry]]:
+        conditions, parameters = ["tenant_id = $1"], [tenant_id, limit]
+        if request_id is not None:
+            conditions.append(f"request_id = ${len(parameters) + 1} AND thread_id IS NOT NULL")
+            parameters.append(request_id)
+        if before is not None:
+            conditions.append(f"seq < ${len(parameters) + 1}")
+            parameters.append(before)
+        sql = f"SELECT seq, {AUDIT.columns} FROM audit WHERE {' AND '.join(conditions)} ORDER BY seq DESC LIMIT $2"  # noqa: S608
+        return [(row[0], AUDIT.value(row[1:])) for row in self._rows.all(sql, *parameters)]
+
+
+def insert_entries(rows: Rows, entries: list[Row]) -> None:
+    rows.many(AUDIT.insert, entries)

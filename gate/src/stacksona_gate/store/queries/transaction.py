@@ -1,0 +1,33 @@
+"""All nouns over one connection."""
+
+from __future__ import annotations
+
+from stacksona_gate.store.queries.agents import AgentQueries, KeyQueries, VerifierQueries
+from stacksona_gate.store.queries.conversation import ConversationQueries
+from stacksona_gate.store.queries.people import PeopleQueries
+from stacksona_gate.store.queries.requests import RequestQueries
+from stacksona_gate.store.queries.tenants import (
+    AuditQueries,
+    InstallationQueries,
+    PolicyQueries,
+    ReplayQueries,
+    TenantQueries,
+)
+from stacksona_gate.store.rows import Rows
+
+
+class SqlTx:
+    """Implements store.base.Tx over any connection that is inside a transaction."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.tenants = TenantQueries(rows)
+        self.agents = AgentQueries(rows)
+        self.verifiers = VerifierQueries(rows)
+        self.keys = KeyQueries(rows)
+        self.policies = PolicyQueries(rows)
+        self.requests = RequestQueries(rows)
+        self.conversation = ConversationQueries(rows)
+        self.people = PeopleQueries(rows)
+        self.audit = AuditQueries(rows)
+        self.replays = ReplayQueries(rows)
+        self.installations = InstallationQueries(rows)

@@ -1,0 +1,89 @@
+"""One SQLite connection: pragmas, parameters, errors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any, Final
+
+import apsw
+
+from stacksona_gate.domain.errors import Conflict, Unavailable
+from stacksona_gate.store.base import Change
+from stacksona_gate.store.rows import Row
+
+DIALECT: Final = {"serial": "INTEGER PRIMARY KEY", "blob": "BLOB"}
+BUSY_MILLISECONDS: Final = 5000
+CACHE_KIBIBYTES: Final = 65536
+_MARK: Final = re.compile(r"\$(\d+)")
+
+
+@lru_cache(maxsize=1024)
+def _numbered(sql: str) -> str:
+    """``$1`` as ``?1``: SQLite takes ``$1`` for a name and fills tuples in order of first appearance."""
+    return _MARK.sub(r"?\1", sql)
+
+
+@contextmanager
+def mapped_errors() -> Iterator[None]:
+    """Turns the driver's errors into the contract's."""
+    try:
+        yield
+    except apsw.ConstraintError as error:
+        raise Conflict("somebody changed this at the same time: read it again, then repeat the call") from error
+    except (apsw.Error, OSError) as error:
+        raise Unavailable(
+            "the database is not there or not writable: nothing was decided, try again", retry_after=1
+        ) from error
+
+
+class SQLiteRows:
+    """Implements store.rows.Rows."""
+
+    for_update = ""
+    """The one writer holds everything."""
+
+    def __init__(self, path: str, *, read_only: bool = False) -> None:
+        self.changes: list[Change] = []
+        self.connection = apsw.Connection(path, statementcachesize=256)
+        self._cursor = self.connection.cursor()
+        self.connection.set_busy_timeout(BUSY_MILLISECONDS)
+        if not read_only:
+            self._cursor.execute("PRAGMA journal_mode = WAL").fetchall()
+            # A commit is on disk before its answer leaves; NORMAL could lose the last ones with the power.
+            self._cursor.execute("PRAGMA synchronous = FULL")
+            # The checkpointer does it, off the commit path.
+            self._cursor.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
+        else:
+            self._cursor.execute("PRAGMA query_only = ON")
+        self._cursor.execute("PRAGMA foreign_keys = ON")
+        self._cursor.execute("PRAGMA temp_store = MEMORY")
+        self._cursor.execute(f"PRAGMA cache_size = -{CACHE_KIBIBYTES}")
+
+    def all(self, sql: str, *parameters: Any) -> list[Row]:
+        return self._cursor.execute(_numbered(sql), parameters).fetchall()
+
+    def one(self, sql: str, *parameters: Any) -> Row | None:
+        rows: list[Row] = self._cursor.execute(_numbered(sql), parameters).fetchall()
+        return rows[0] if rows else None
+
+    def run(self, sql: str, *parameters: Any) -> int:
+        self._cursor.execute(_numbered(sql), parameters)
+        return self.connection.changes()
+
+    def many(self, sql: str, rows: Iterable[Row]) -> None:
+        self._cursor.executemany(_numbered(sql), rows)
+
+    def execute(self, sql: str) -> None:
+        """A statement of the driver's own: BEGIN, SAVEPOINT, COMMIT and the like."""
+        self._cursor.execute(sql)
+
+    def data_version(self) -> int:
+        """Moves when another connection, of this process or another, has committed."""
+        row = self.one("PRAGMA data_version")
+        return int(row[0]) if row else 0
+
+    def close(self) -> None:
+        self.connection.close()

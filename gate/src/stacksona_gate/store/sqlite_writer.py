@@ -1,0 +1,255 @@
+"""The one thread that writes: takes what waits, runs it in one transaction, commits once, answers everybody.
+
+A use-case that fails is undone alone (savepoint). A commit that fails is everybody's failure: nobody is answered
+with a decision that is not on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import apsw
+
+from stacksona_gate.domain.approvals import Redemption
+from stacksona_gate.domain.errors import Unavailable
+from stacksona_gate.store.base import Change, RedemptionEntries, Submission, Tx
+from stacksona_gate.store.batches import redeem_batch, submit_batch
+from stacksona_gate.store.queries.tenants import CONFIGURATION
+from stacksona_gate.store.queries.transaction import SqlTx
+from stacksona_gate.store.sqlite_connection import SQLiteRows, mapped_errors
+
+BATCH_MOST: Final = 512
+IDLE_SECONDS: Final = 0.25
+"""How often an idle writer looks whether another process has committed."""
+
+log = logging.getLogger(__name__)
+
+Redeeming = tuple[Redemption, RedemptionEntries]
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """Something to do in the next transaction, and who waits for it."""
+
+    work: Submission | Redeeming | Callable[[Tx], Any]
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+    started: bool = False
+    abandoned: bool = False
+    result: Any = None
+    error: BaseException | None = None
+
+
+class Writer(threading.Thread):
+    """Owns the only writing connection. ``publish`` is called in this thread after each commit with what changed."""
+
+    def __init__(self, open_rows: Callable[[], SQLiteRows], publish: Callable[[Sequence[Change]], None]) -> None:
+        super().__init__(name="gate-writer", daemon=True)
+        self.jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self.commits = 0
+        self.committed_jobs = 0
+        self._open_rows = open_rows
+        self._publish = publish
+        self._rows: SQLiteRows | None = None
+        self._tx: Tx | None = None
+        self._data_version = -1
+        self._audit_seq = 0
+        self._config_versions: dict[str, int] = {}
+
+    def run(self) -> None:
+        while True:
+            batch, last = self._take()
+            if batch:
+                self._write(batch)
+            elif not last:
+                self._look_around()
+            if last:
+                break
+        if self._rows is not None:
+            self._rows.close()
+
+    def _take(self) -> tuple[list[Job], bool]:
+        """Everything that waits, up to the batch's size; whether this is the end."""
+        batch: list[Job] = []
+        try:
+            job = self.jobs.get(timeout=IDLE_SECONDS)
+            while job is not None:
+                if not job.abandoned:
+                    job.started = True
+                    batch.append(job)
+                if len(batch) >= BATCH_MOST:
+                    return batch, False
+                job = self.jobs.get_nowait()
+        except queue.Empty:
+            return batch, False
+        return batch, True
+
+    def _write(self, batch: list[Job]) -> None:
+        changes: list[Change] = []
+        try:
+            with mapped_errors():
+                rows = self._opened()
+                rows.execute("BEGIN IMMEDIATE")
+                changes = self._foreign_changes(rows)
+                rows.changes = []
+                self._run(rows, batch)
+                seen = self._seen(rows)
+                rows.execute("COMMIT")
+            self._audit_seq, self._config_versions = seen
+            self.commits += 1
+            self.committed_jobs += len(batch)
+            changes += rows.changes
+        except BaseException as error:
+            self._roll_back()
+            failure = (
+                error
+                if isinstance(error, Unavailable)
+                else Unavailable("the commit failed: nothing was decided, try again")
+            )
+            log.error("commit failed: %s", error.__cause__ or error)
+            for job in batch:
+                job.result, job.error = None, failure
+        self._answer(batch)
+        if changes:
+            self._publish(changes)
+
+    def _opened(self) -> SQLiteRows:
+        if self._rows is None or self._tx is None:
+            self._rows = self._open_rows()
+            self._tx = SqlTx(self._rows)
+            self._data_version = -1
+        return self._rows
+
+    def _run(self, rows: SQLiteRows, batch: list[Job]) -> None:
+        submits = [job for job in batch if isinstance(job.work, Submission)]
+        redeems = [job for job in batch if isinstance(job.work, tuple)]
+        _run_list(rows, submits, lambda works: submit_batch(rows, works))
+        _run_list(rows, redeems, lambda works: redeem_batch(rows, works))
+        for job in batch:
+            if callable(job.work):
+                _run_one(rows, job, job.work, self._tx)
+
+    def _foreign_changes(self, rows: SQLiteRows) -> list[Change]:
+        """What other processes committed since this one last looked; the audit log is the list of it."""
+        version = rows.data_version()
+        if version == self._data_version:
+            return []
+        first, self._data_version = self._data_version == -1, version
+        changes = [
+            Change(row[0], row[1])
+            for row in rows.all(
+                "SELECT tenant_id, request_id FROM audit WHERE seq > $1 AND thread_id IS NOT NULL", self._audit_seq
+            )
+            if not first
+        ]
+        for tenant_id, config_version in rows.all("SELECT id, config_version FROM tenants"):
+            if self._config_versions.get(tenant_id) != config_version:
+                changes.append(Change(tenant_id, CONFIGURATION))
+        self._audit_seq, self._config_versions = self._seen(rows)
+        return changes
+
+    def _seen(self, rows: SQLiteRows) -> tuple[int, dict[str, int]]:
+        row = rows.one("SELECT MAX(seq) FROM audit")
+        versions = {row[0]: row[1] for row in rows.all("SELECT id, config_version FROM tenants")}
+        return (row[0] or 0) if row else 0, versions
+
+    def _look_around(self) -> None:
+        """An idle moment: has the command line, or another process, changed something?"""
+        try:
+            rows = self._opened()
+            if rows.data_version() != self._data_version:
+                rows.execute("BEGIN")
+                changes = self._foreign_changes(rows)
+                rows.execute("COMMIT")
+                if changes:
+                    self._publish(changes)
+        except (apsw.Error, OSError) as error:
+            log.warning("cannot read the database: %s", error)
+            self._roll_back()
+
+    def _roll_back(self) -> None:
+        """Leaves no transaction open; a connection that cannot even do that is replaced."""
+        if self._rows is None:
+            return
+        try:
+            if self._rows.connection.in_transaction:
+                self._rows.execute("ROLLBACK")
+        except (apsw.Error, OSError):
+            self._rows, self._tx = None, None
+
+    def _answer(self, batch: list[Job]) -> None:
+        """One wake-up per event loop, not one per caller."""
+        by_loop: dict[asyncio.AbstractEventLoop, list[Job]] = {}
+        for job in batch:
+            by_loop.setdefault(job.loop, []).append(job)
+        for loop, jobs in by_loop.items():
+            try:
+                loop.call_soon_threadsafe(_settle, jobs)
+            except RuntimeError:  # the loop is closed: nobody waits any more
+                log.info("%d answers had nobody left to wait for them", len(jobs))
+
+
+def _settle(jobs: list[Job]) -> None:
+    for job in jobs:
+        if job.future.done():
+            continue
+        if job.error is not None:
+            job.future.set_exception(job.error)
+        else:
+            job.future.set_result(job.result)
+
+
+def _run_list(rows: SQLiteRows, jobs: list[Job], operation: Callable[[list[Any]], Sequence[Any]]) -> None:
+    """All at once; when one of them fails, each alone, so that it fails alone."""
+    if not jobs:
+        return
+    mark = len(rows.changes)
+    rows.execute("SAVEPOINT several")
+    try:
+        results = operation([job.work for job in jobs])
+    except Exception as error:
+        _undo(rows, "several", mark)
+        if len(jobs) == 1:
+            jobs[0].error = _told(error)
+            return
+        for job in jobs:
+            _run_list(rows, [job], operation)
+        return
+    rows.execute("RELEASE several")
+    for job, result in zip(jobs, results, strict=True):
+        job.result = result
+
+
+def _run_one(rows: SQLiteRows, job: Job, unit: Callable[[Tx], Any], tx: Tx | None) -> None:
+    mark = len(rows.changes)
+    rows.execute("SAVEPOINT one")
+    try:
+        assert tx is not None  # noqa: S101 - opened together with the connection
+        with mapped_errors():
+            job.result = unit(tx)
+    except Exception as error:
+        _undo(rows, "one", mark)
+        job.error = _told(error)
+        return
+    rows.execute("RELEASE one")
+
+
+def _undo(rows: SQLiteRows, savepoint: str, mark: int) -> None:
+    del rows.changes[mark:]
+    rows.execute(f"ROLLBACK TO {savepoint}")
+    rows.execute(f"RELEASE {savepoint}")
+
+
+def _told(error: Exception) -> BaseException:
+    """What the caller is told: the driver's errors in the contract's words, everything else as it is."""
+    try:
+        with mapped_errors():
+            raise error
+    except Exception as told:
+        return told
