@@ -34,12 +34,12 @@ def _changes(old: Policy, new: Policy) -> Iterator[Change]:
         yield Change("changed", None, None, f"unknown_tool: {old.unknown_tool} -> {new.unknown_tool}")
     for name in sorted(old.tools.keys() | new.tools.keys()):
         before, after = old.tools.get(name), new.tools.get(name)
-        if before is None and after is not None:
-            yield from _whole_tool(after, "added")
-        elif after is None and before is not None:
-            yield from _whole_tool(before, "removed")
-        elif before is not None and after is not None:
+        if before and after:
             yield from _tool_changes(before, after)
+        elif after:
+            yield from _whole_tool(after, "added")
+        elif before:
+            yield from _whole_tool(before, "removed")
 
 
 def _whole_tool(tool: ToolPolicy, kind: Literal["added", "removed"]) -> Iterator[Change]:

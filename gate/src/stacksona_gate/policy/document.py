@@ -186,7 +186,7 @@ class Field:
         self.fail("write a single value here")
         return None
 
-    def text(self, limit: int | None = None) -> str | None:
+    def text(self, limit: int) -> str | None:
         """A text of 1 to ``limit`` characters. What YAML takes for something else has to be quoted."""
         text = self.scalar()
         if text is None:
@@ -194,7 +194,7 @@ class Field:
         if self.node.tag != STRING:
             self.fail(f'YAML does not read {shown(text) or "nothing"} as text; write it in quotes: "{shown(text)}"')
             return None
-        if text and (limit is None or len(text) <= limit):
+        if 0 < len(text) <= limit:
             return text
         self.fail(f"write 1 to {limit} characters here, not {len(text)}" if text else "write a text here, not nothing")
         return None

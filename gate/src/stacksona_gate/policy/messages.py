@@ -27,7 +27,7 @@ def shown(text: str, limit: int = MAX_SHOWN) -> str:
     whole = "".join(parts)
     if len(whole) <= limit:
         return whole
-    while parts and len(whole) > limit - 1:
+    while len(whole) > limit - 1:
         parts.pop()
         whole = "".join(parts)
     return whole + "…"
