@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
 
 from stacksona_gate.api.bodies import ClientGone, read_body
 from stacksona_gate.api.protocol import GateProtocol
@@ -73,8 +74,8 @@ class Application:
 
     async def held(self, _scope: Scope, receive: Receive, send: Send) -> None:
         """A long poll: three times as long as any deadline of ``Tight``."""
-        await read_body(receive, 1 << 30)
         self.started.set()
+        await read_body(receive, 1 << 30)
         await asyncio.sleep(0.9)
         await answer(send, b"held")
 
@@ -164,9 +165,11 @@ def problem(raw: bytes, status: int) -> dict[str, object]:
 
 
 @contextmanager
-def serving(protocol: type[GateProtocol]) -> Iterator[Wire]:
+def serving(protocol: type[GateProtocol], *, idle_seconds: int) -> Iterator[Wire]:
     application = Application()
-    config = uvicorn.Config(application, http=protocol, loop="uvloop", lifespan="off", log_config=None, backlog=64)
+    config = uvicorn.Config(
+        application, http=protocol, loop="uvloop", lifespan="off", log_config=None, timeout_keep_alive=idle_seconds
+    )
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -181,13 +184,13 @@ def serving(protocol: type[GateProtocol]) -> Iterator[Wire]:
 
 @pytest.fixture(scope="module")
 def tight_server() -> Iterator[Wire]:
-    with serving(Tight) as wire:
+    with serving(Tight, idle_seconds=5) as wire:
         yield wire
 
 
 @pytest.fixture(scope="module")
 def unhurried_server() -> Iterator[Wire]:
-    with serving(Unhurried) as wire:
+    with serving(Unhurried, idle_seconds=1) as wire:
         yield wire
 
 
@@ -237,6 +240,22 @@ def test_a_body_that_does_not_end_is_dropped(hasty: Wire) -> None:
     assert hasty.application.gone.wait(PATIENCE)
 
 
+def test_a_body_that_does_not_end_is_dropped_on_a_used_connection_too(hasty: Wire) -> None:
+    with hasty.connect() as client:
+        client.sendall(GET)
+        read_until(client, b"GET / 0")
+        client.settimeout(3)  # the idle time is five
+        client.sendall(POST + b"Content-Length: 10\r\n\r\nabc")
+        assert read_all(client) == b""
+
+
+def test_an_idle_connection_is_closed(wire: Wire) -> None:
+    with wire.connect() as client:
+        client.sendall(GET)
+        read_until(client, b"GET / 0")
+        assert read_all(client) == b""
+
+
 def test_a_chunked_body_that_does_not_end_is_dropped(hasty: Wire) -> None:
     assert hasty.say(CHUNKED + b"3\r\nabc\r\n") == b""
 
@@ -244,6 +263,7 @@ def test_a_chunked_body_that_does_not_end_is_dropped(hasty: Wire) -> None:
 def test_a_long_answer_is_not_cut(hasty: Wire) -> None:
     with hasty.connect() as client:
         client.sendall(b"POST /held HTTP/1.1\r\nHost: gate\r\nContent-Length: 3\r\n\r\na")
+        assert hasty.application.started.wait(PATIENCE)
         client.sendall(b"bc")
         assert read_until(client, b"held").startswith(b"HTTP/1.1 200")
 
@@ -266,6 +286,33 @@ def test_a_client_that_reads_nothing_is_dropped_and_fills_no_memory(hasty: Wire)
         client.sendall(b"GET /flood HTTP/1.1\r\nHost: gate\r\n\r\n")
         assert hasty.application.gone.wait(PATIENCE)
     assert hasty.application.sent < 50_000_000
+
+
+class Draining(asyncio.Transport):
+    """A client that takes a little at each look, and then nothing."""
+
+    def __init__(self, unsent: list[int]) -> None:
+        super().__init__()
+        self.unsent = unsent
+        self.aborted = asyncio.Event()
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent.pop(0)
+
+    def abort(self) -> None:
+        self.aborted.set()
+
+
+async def test_a_slow_reader_is_kept_until_it_stops_reading() -> None:
+    config = uvicorn.Config(Application(), lifespan="off", log_config=None)
+    protocol = Tight(config, ServerState(), {})
+    transport = Draining([90, 80, 80, 70, 70, 70])
+    protocol.write_seconds = 0.01
+    protocol.connection_made(transport)
+    protocol.pause_writing()
+    await asyncio.wait_for(transport.aborted.wait(), PATIENCE)
+    protocol.connection_lost(ConnectionResetError())
+    assert transport.unsent == []
 
 
 # Size
@@ -473,9 +520,10 @@ def test_a_refused_body_behind_one_held_request_waits_for_its_answer(wire: Wire)
     assert statuses(said) == [200, 400]
 
 
-def test_a_stream_learns_that_its_client_left_although_more_was_pipelined(wire: Wire) -> None:
+@pytest.mark.parametrize(("before", "behind"), [(b"", GET), (GET, GET), (GET, CHUNKED + b"zz\r\n")])
+def test_a_stream_amid_a_pipeline_learns_that_its_client_left(wire: Wire, before: bytes, behind: bytes) -> None:
     with wire.connect() as client:
-        client.sendall(b"GET /stream HTTP/1.1\r\nHost: gate\r\n\r\n" + GET)
+        client.sendall(before + b"GET /stream HTTP/1.1\r\nHost: gate\r\n\r\n" + behind)
         read_until(client, b"hello")
     assert wire.application.gone.wait(PATIENCE)
 
