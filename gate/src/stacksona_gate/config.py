@@ -40,9 +40,6 @@ class Settings:
     log_format: str = _setting("json", "json or console")  # type: ignore[assignment]
     held_requests: int = _setting(1000, "Answers held open at once per agent")  # type: ignore[assignment]
     discovered_tools: int = _setting(500, "Unknown tool names kept per workspace")  # type: ignore[assignment]
-    metrics_token: str = _setting(  # type: ignore[assignment]
-        "", "Bearer token that may read /metrics from elsewhere than loopback; default: admins' personal tokens alone"
-    )
     forwarded_allow: str = _setting(  # type: ignore[assignment]
         "127.0.0.1", "Proxies (addresses, comma separated) whose X-Forwarded-For is believed"
     )

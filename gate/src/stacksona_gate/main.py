@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import contextlib
+import logging
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Final
 
+import structlog
+import uvicorn
+from starlette.routing import Router
+from starlette.types import ASGIApp
+
+from stacksona_gate.api import operations
+from stacksona_gate.api.agent.context import Context
+from stacksona_gate.api.agent.routes import OPERATIONS as AGENT_OPERATIONS
+from stacksona_gate.api.protocol import GateProtocol
+from stacksona_gate.api.routing import build_routes, not_found
 from stacksona_gate.config import Settings, root_secret, sqlite_path
+from stacksona_gate.domain.errors import GateError
+from stacksona_gate.domain.times import DAY
+from stacksona_gate.service.decisions import Holds
 from stacksona_gate.service.directory import Directory
 from stacksona_gate.service.environment import Environment, Limits
 from stacksona_gate.service.gate import Gate
-from stacksona_gate.service.installation import ensure_installation, read_keyring
+from stacksona_gate.service.installation import DEFAULT_TENANT, ensure_installation, read_keyring
+from stacksona_gate.service.people import new_setup_code
 from stacksona_gate.service.refusals import RefusalLog
 from stacksona_gate.service.secrets import RootSecret
+from stacksona_gate.service.threads import expire_due
 from stacksona_gate.service.wakeups import Wakeups
 from stacksona_gate.store.base import Change, Store
 from stacksona_gate.store.sqlite import SQLiteStore
@@ -66,3 +86,143 @@ async def opened(settings: Settings, public_url: str = "http://127.0.0.1:8420") 
         yield await build_gate(store, environment(settings, public_url), RootSecret(root_secret(settings)))
     finally:
         store.close()
+
+
+SWEEP_SECONDS: Final = 0.5
+SWEEP_MOST: Final = 200
+"""Threads per sweep's transaction: decisions in the same batch do not wait for thousands of them."""
+HOUSEKEEPING_SECONDS: Final = 3600.0
+SWITCH_SECONDS: Final = 0.001
+"""The writer's thread and the event loop take turns five times as often as Python's default."""
+
+
+def build_app(gate: Gate) -> tuple[ASGIApp, Context]:
+    """Everything that is served."""
+    context = Context(gate, Holds(gate.env.limits.held_requests))
+    routes = [
+        *build_routes(AGENT_OPERATIONS, context, context.refused),
+        *build_routes(operations.OPERATIONS, context),
+    ]
+    return Router(routes, redirect_slashes=False, default=not_found), context
+
+
+class GateServer(uvicorn.Server):
+    """Lets held answers go as soon as the process is told to end, and says not ready first."""
+
+    def __init__(self, config: uvicorn.Config, context: Context) -> None:
+        super().__init__(config)
+        self._context = context
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._context.draining.is_set = True
+        self._context.gate.wakeups.wake_all()
+        await super().shutdown(sockets)
+
+
+async def serve(
+    settings: Settings, host: str, port: int, *, ready: Callable[[Gate, str], Awaitable[None]] | None = None
+) -> None:
+    """Serves until the process is told to end. Raises Invalid, Unavailable when it cannot decide: it never serves half.
+
+    ``ready`` is called once the address answers, with the gate and its public address.
+    """
+    sys.setswitchinterval(SWITCH_SECONDS)
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    async with opened(settings, url) as gate:
+        app, context = build_app(gate)
+        config = uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            http=GateProtocol,
+            loop="uvloop",
+            lifespan="on",
+            ws="none",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            forwarded_allow_ips=settings.forwarded_allow,
+            timeout_graceful_shutdown=30,
+        )
+        server = GateServer(config, context)
+        async with background(gate):
+            waiting = asyncio.create_task(_when_started(server, gate, ready))
+            await server.serve()
+            waiting.cancel()
+
+
+async def _when_started(
+    server: uvicorn.Server, gate: Gate, ready: Callable[[Gate, str], Awaitable[None]] | None
+) -> None:
+    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+        await asyncio.sleep(0.01)
+    if ready is not None:
+        await ready(gate, gate.env.public_url)
+
+
+@asynccontextmanager
+async def background(gate: Gate) -> AsyncIterator[None]:
+    """What runs beside the answers: expiry, and clearing out what is over."""
+    tasks = [
+        asyncio.create_task(_repeat(lambda: sweep(gate), SWEEP_SECONDS)),
+        asyncio.create_task(_repeat(lambda: clear_out(gate), HOUSEKEEPING_SECONDS)),
+    ]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def sweep(gate: Gate) -> None:
+    """Rejects threads whose time is over, a few per transaction."""
+    if await gate.store.read(lambda tx: not tx.requests.list_overdue(gate.env.now(), 1)):
+        return
+    settled = SWEEP_MOST
+    while settled == SWEEP_MOST:
+        settled = await gate.store.write(lambda tx: expire_due(tx, gate.env, SWEEP_MOST))
+
+
+async def clear_out(gate: Gate) -> None:
+    """Forgets idempotency keys of the days before yesterday, and sessions that are over."""
+    now = gate.env.now()
+    await gate.store.write(lambda tx: tx.replays.delete_before(now // DAY - 1))
+    await gate.store.write(lambda tx: tx.people.delete_sessions_before(now))
+
+
+async def _repeat(work: Callable[[], Awaitable[None]], seconds: float) -> None:
+    while True:
+        with contextlib.suppress(GateError):  # the store is away: the next round tries again
+            await work()
+        await asyncio.sleep(seconds)
+
+
+async def setup_link(gate: Gate) -> str | None:
+    """The one-time link to make the first admin; None when there is one already.
+
+    The code travels in the fragment, which browsers do not send: it reaches no log.
+    """
+    code = await gate.store.write(lambda tx: new_setup_code(tx, gate.env, DEFAULT_TENANT))
+    return None if code is None else f"{gate.env.public_url}/setup#{code}"
+
+
+def configure_logging(settings: Settings) -> None:
+    """Structured lines on standard error. Payloads, keys and queries are in none of them."""
+    renderer: structlog.typing.Processor
+    renderer = structlog.processors.JSONRenderer() if settings.log_format == "json" else structlog.dev.ConsoleRenderer()
+    shared: list[structlog.typing.Processor] = [
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.stdlib.add_log_level,
+    ]
+    formatter = structlog.stdlib.ProcessorFormatter(
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    logging.basicConfig(handlers=[handler], level=settings.log_level.upper(), force=True)

@@ -133,9 +133,12 @@ def entry(
         "tenant": tenant_id,
         "v": LEAF_VERSION,
     }
-    for name, value in (("policy_version", policy_version), ("status", status), ("reason_code", reason_code)):
-        if value is not None:
-            leaf[name] = value
+    if policy_version is not None:
+        leaf["policy_version"] = policy_version
+    if status is not None:
+        leaf["status"] = status
+    if reason_code is not None:
+        leaf["reason_code"] = reason_code
     return Entry(
         tenant_id,
         entry_id,

@@ -48,8 +48,8 @@ def require_safe_transport(public_url: str, served_on: str) -> None:
     host = urlsplit(public_url).hostname or ""
     if not (is_loopback(host) and is_loopback(served_on)):
         raise Forbidden(
-            "signing in over plain http is refused outside loopback: put TLS in front and set STACKSONA_PUBLIC_URL to the"
-            " https address",
+            "signing in over plain http is refused outside loopback: put TLS in front and set"
+            " STACKSONA_PUBLIC_URL to the https address",
             code="insecure_transport",
         )
 

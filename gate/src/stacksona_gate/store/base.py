@@ -344,6 +344,15 @@ class Change:
     request_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Writes that wait, commits so far, writes in them."""
+
+    waiting: int
+    commits: int
+    writes: int
+
+
 Watcher = Callable[[Sequence[Change]], None]
 
 
@@ -373,4 +382,8 @@ class Store(Protocol):
     def watch(self, watcher: Watcher) -> Callable[[], None]:
         """Calls ``watcher`` in this event loop after each commit that touched a request or the configuration, other
         processes' commits included. Returns what ends it."""
+        ...
+
+    def load(self) -> Load:
+        """For metrics."""
         ...

@@ -17,6 +17,7 @@ from stacksona_gate.domain.approvals import Redemption
 from stacksona_gate.domain.errors import Unavailable
 from stacksona_gate.store.base import (
     Change,
+    Load,
     Redeemed,
     RedemptionEntries,
     Refused,
@@ -124,15 +125,8 @@ class SQLiteStore:
             copy.close()
             source.close()
 
-    @property
-    def waiting(self) -> int:
-        """How many jobs wait for the writer."""
-        return self._writer.jobs.qsize()
-
-    @property
-    def commits(self) -> tuple[int, int]:
-        """Commits so far, and jobs in them."""
-        return self._writer.commits, self._writer.committed_jobs
+    def load(self) -> Load:
+        return Load(self._writer.jobs.qsize(), self._writer.commits, self._writer.committed_jobs)
 
     async def _in_batch(self, work: Any) -> Any:
         if not self._open or self._writer.jobs.qsize() > WAITING_MOST:

@@ -82,8 +82,8 @@ class RequestQueries:
         return int(row[0]) if row else 0
 
     def list_pending_of_agent(self, tenant_id: str, agent_id: str) -> list[Request]:
-        sql = f"{REQUESTS.select} WHERE tenant_id = $1 AND agent_id = $2 AND thread_id IS NOT NULL AND status = 'pending_review'"
-        return REQUESTS.list(self._rows.all(sql + " ORDER BY seq", tenant_id, agent_id))
+        where = "tenant_id = $1 AND agent_id = $2 AND thread_id IS NOT NULL AND status = 'pending_review'"
+        return REQUESTS.list(self._rows.all(f"{REQUESTS.select} WHERE {where} ORDER BY seq", tenant_id, agent_id))
 
     def list_overdue(self, now: int, limit: int) -> list[Request]:
         sql = f"{REQUESTS.select} WHERE status = 'pending_review' AND expires_at <= $1 ORDER BY expires_at LIMIT $2"

@@ -111,7 +111,8 @@ class ReplayQueries:
         day = now // DAY
         # The day after, too: a clock that was set back must not make a key forgotten.
         row = self._rows.one(
-            "SELECT scope, fingerprint, answer FROM replays WHERE tenant_id = $1 AND day IN ($2, $3, $4) AND scope = $5",
+            "SELECT scope, fingerprint, answer FROM replays"
+            " WHERE tenant_id = $1 AND day IN ($2, $3, $4) AND scope = $5",
             tenant_id,
             day - 1,
             day,

@@ -1,0 +1,116 @@
+"""What the agent API needs besides the gate: keys from headers, limits, counts."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+from stacksona_gate.api.http import Call
+from stacksona_gate.domain.agents import Agent
+from stacksona_gate.domain.audit import UNKNOWN
+from stacksona_gate.domain.errors import GateError, Invalid, TooMany, Unauthenticated, Unavailable
+from stacksona_gate.domain.ids import is_task_id
+from stacksona_gate.domain.times import SECOND
+from stacksona_gate.service.decisions import DrainFlag, Holds
+from stacksona_gate.service.directory import Caller
+from stacksona_gate.service.gate import Gate
+from stacksona_gate.service.installation import DEFAULT_TENANT
+from stacksona_gate.service.requests import Answer, IdempotencyKey, idempotency_key
+
+_FLOODS: Final = {"unauthenticated", "malformed", "invalid", "too_large", "unsupported_media_type"}
+
+
+@dataclass(slots=True)
+class Context:
+    """The running API."""
+
+    gate: Gate
+    holds: Holds
+    draining: DrainFlag = field(default_factory=DrainFlag)
+    decisions: dict[str, int] = field(default_factory=dict)
+    """Decisions answered, by status."""
+    rates: dict[str, deque[int]] = field(default_factory=dict)
+
+    async def caller(self, call: Call, *, current: bool = True) -> Caller:
+        """Whose key the call carries. Raises Unauthenticated."""
+        return await self.gate.directory.caller(bearer(call), current=current)
+
+    async def refused(self, call: Call, error: GateError) -> None:
+        """Counts refusals that callers can cause at will; at most one audit row a minute per cause."""
+        if error.kind not in _FLOODS:
+            return
+        gate, now = self.gate, self.gate.env.now()
+        stands_for = gate.refusals.count(f"calls.{error.kind}", "", now)
+        if not stands_for:
+            return
+        private = {"stands_for": stands_for, "address": call.peer}
+        entry = gate.env.entry(
+            "calls.refused",
+            tenant_id=DEFAULT_TENANT,
+            at=now,
+            actor=UNKNOWN,
+            objects={},
+            private=private,
+            reason_code=error.kind,
+        )
+        try:
+            await gate.store.write(lambda tx: tx.audit.append(entry))
+        except Unavailable:
+            return  # the caller's refusal stands without its row; there is nothing to undo
+
+    def count(self, status: str) -> None:
+        self.decisions[status] = self.decisions.get(status, 0) + 1
+
+    def limit_rate(self, agent: Agent) -> None:
+        """Raises TooMany when the agent asked as often as it may in the last second."""
+        most = agent.requests_per_second
+        if not most:
+            return
+        now = self.gate.env.now()
+        recent = self.rates.setdefault(agent.id, deque())
+        while recent and not 0 <= now - recent[0] < SECOND:
+            recent.popleft()
+        if len(recent) >= most:
+            raise TooMany(f"this agent may ask {most} times a second: wait a second", retry_after=1)
+        recent.append(now)
+
+
+def bearer(call: Call) -> str:
+    """The key of ``Authorization: Bearer …``. Raises Unauthenticated."""
+    value = call.header(b"authorization")
+    if value is None:
+        raise Unauthenticated("send the agent's key: Authorization: Bearer sg_…")
+    scheme, _, key = value.partition(" ")
+    if scheme.lower() != "bearer" or not key:
+        raise Unauthenticated("the Authorization header is malformed: send Bearer and the key")
+    return key.strip()
+
+
+def task_of(call: Call) -> str:
+    """The task of the path. Raises Invalid."""
+    task_id = call.path["task_id"]
+    if not is_task_id(task_id):
+        raise Invalid("a task id has 1 to 200 of the characters A-Z a-z 0-9 . _ : -", code="invalid_id")
+    return task_id
+
+
+def idempotency_of(call: Call, agent: Agent, content_type: str, content: bytes) -> IdempotencyKey | None:
+    """Raises Invalid for a key over 200 characters, or an empty one."""
+    key = call.header(b"idempotency-key")
+    if key is None:
+        return None
+    if not 1 <= len(key) <= 200:
+        raise Invalid("an Idempotency-Key has 1 to 200 characters", code="invalid_idempotency_key")
+    scope = call.scope
+    return idempotency_key(agent.id, scope["method"], scope["path"], key, content_type, content)
+
+
+def decision_headers(answer: Answer) -> list[tuple[bytes, bytes]]:
+    """What a workflow branches on without parsing."""
+    headers = [(b"x-gate-decision", answer.status.encode())]
+    if answer.thread_id is not None:
+        headers.append((b"x-gate-thread-id", answer.thread_id.encode()))
+    if answer.token is not None:
+        headers.append((b"x-gate-approval-token", answer.token.encode()))
+    return headers

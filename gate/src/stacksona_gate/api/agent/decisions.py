@@ -1,0 +1,210 @@
+"""Reading decisions back, and redeeming approvals."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from stacksona_gate.api.agent.bodies import ValidateBody, read_as, read_fields
+from stacksona_gate.api.agent.context import Context, bearer
+from stacksona_gate.api.agent.requests import decision_body, decision_reply
+from stacksona_gate.api.errors import problem
+from stacksona_gate.api.http import Call, Events, Reply, json_reply, problem_reply
+from stacksona_gate.domain.canonical import digest
+from stacksona_gate.domain.errors import Invalid
+from stacksona_gate.domain.status import STATUSES
+from stacksona_gate.domain.times import parse_rfc3339, rfc3339_or_none
+from stacksona_gate.service.approvals import Attempt, redeem
+from stacksona_gate.service.decisions import (
+    Polled,
+    Selector,
+    list_decisions,
+    read_decision,
+    stream_decision,
+    wait_decision,
+)
+from stacksona_gate.service.directory import Caller
+from stacksona_gate.store.base import Redeemed, ThreadFilter
+
+PAYLOAD_TYPE = "application/vnd.stacksona.payload+json"
+_SELECTORS = ("thread_id", "request_id", "task_id")
+_LIMIT_MOST = 200
+
+
+async def get_decision(context: Context, call: Call) -> Reply:
+    """A decision as it stands; with `wait` the answer is held while it is pending and already known to the caller."""
+    caller = await context.caller(call)
+    agent = caller.as_agent()
+    query = call.query()
+    selector, seconds = selector_of(query), wait_of(query)
+    known = call.header(b"if-none-match")
+    if seconds is None:
+        return _unless_known(await read_decision(context.gate, caller, selector), known)
+    context.holds.enter(agent.id)
+    try:
+        waiting = wait_decision(
+            context.gate, caller, selector, seconds=seconds, known=_etag(known), draining=context.draining
+        )
+        await call.while_connected(waiting)
+    finally:
+        context.holds.leave(agent.id)
+    # The key may have been replaced while the answer was held: who holds the old one is told nothing.
+    caller = await context.caller(call)
+    caller.as_agent()
+    polled = await read_decision(context.gate, caller, selector)
+    return decision_reply(polled.answer, polled.etag)
+
+
+def _unless_known(polled: Polled, known: str | None) -> Reply:
+    if known is not None and polled.etag in (part.strip().removeprefix("W/") for part in known.split(",")):
+        return Reply(b"", 304, headers=((b"etag", polled.etag.encode()),))
+    return decision_reply(polled.answer, polled.etag)
+
+
+def _etag(known: str | None) -> str | None:
+    return None if known is None else known.strip().removeprefix("W/")
+
+
+async def stream_decisions(context: Context, call: Call) -> Events:
+    """The same as server-sent events, until the final status."""
+    caller = await context.caller(call)
+    agent = caller.as_agent()
+    selector = selector_of(call.query())
+    await read_decision(context.gate, caller, selector)  # an unknown id is a 404, not an empty stream
+    context.holds.enter(agent.id)
+    return Events(_events(context, caller, bearer(call), selector, agent.id))
+
+
+async def _events(
+    context: Context, caller: Caller, key: str, selector: Selector, agent_id: str
+) -> AsyncIterator[bytes]:
+    try:
+        async for polled in stream_decision(context.gate, caller, selector, context.draining):
+            (await context.gate.directory.caller(key)).as_agent()
+            if polled is None:
+                yield b""
+                continue
+            identity = polled.etag.strip('"').encode()
+            yield b"event: decision\nid: " + identity + b"\ndata: " + decision_body(polled.answer) + b"\n\n"
+    finally:
+        context.holds.leave(agent_id)
+
+
+async def list_threads(context: Context, call: Call) -> Reply:
+    """The agent's own threads, oldest first: for scheduled checks and for catching up."""
+    caller = await context.caller(call)
+    agent = caller.as_agent()
+    where, limit = _filter(agent.id, call.query())
+    found = await list_decisions(context.gate, caller, where)
+    bodies = [decision_body(polled.answer) for _, polled in found[:limit]]
+    cursor = f'"{found[limit - 1][0]}"' if len(found) > limit else "null"
+    return Reply(b'{"threads":[' + b",".join(bodies) + b'],"next_cursor":' + cursor.encode() + b"}")
+
+
+def _filter(agent_id: str, query: dict[str, str]) -> tuple[ThreadFilter, int]:
+    """The filter asks for one more than the page has, to know whether there is a next one."""
+    limit = whole(query, "limit", 1, _LIMIT_MOST) or 50
+    status = query.get("status") or None
+    if status is not None and status not in STATUSES:
+        raise Invalid("status is allow, reject, pending_review, approved or rejected", code="invalid_status")
+    redeemed = query.get("redeemed") or None
+    if redeemed not in (None, "true", "false"):
+        raise Invalid("redeemed is true or false", code="invalid_redeemed")
+    where = ThreadFilter(
+        status=status,
+        agent_ids=(agent_id,),
+        tool_name=query.get("tool") or None,
+        redeemed=None if redeemed is None else redeemed == "true",
+        since=_moment(query),
+        after=whole(query, "cursor", 0, 2**62),
+        oldest_first=True,
+        limit=limit + 1,
+    )
+    return where, limit
+
+
+def _moment(query: dict[str, str]) -> int | None:
+    since = query.get("since")
+    if not since:
+        return None
+    try:
+        return parse_rfc3339(since)
+    except (ValueError, OverflowError):
+        raise Invalid("since is a time such as 2026-11-24T21:12:00Z", code="invalid_since") from None
+
+
+def selector_of(query: dict[str, str]) -> Selector:
+    """Raises Invalid unless exactly one id is given."""
+    given = {name: query[name] for name in _SELECTORS if name in query}
+    if len(given) != 1:
+        raise Invalid("name exactly one of thread_id, request_id and task_id", code="one_id")
+    return Selector(**given)
+
+
+def wait_of(query: dict[str, str]) -> int | None:
+    return whole(query, "wait", 1, 60)
+
+
+def whole(query: dict[str, str], name: str, least: int, most: int) -> int | None:
+    """A whole number of the query. Raises Invalid."""
+    text = query.get(name)
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 19 or not least <= int(text) <= most:
+        raise Invalid(f"{name} is a whole number from {least} to {most}", code=f"invalid_{name}")
+    return int(text)
+
+
+async def validate_approval(context: Context, call: Call) -> Reply:
+    """Redeems an approval token: succeeds once, ever. A refusal uses nothing up."""
+    caller = await context.caller(call)
+    raw = await read_fields(call)
+    body = read_as(raw, ValidateBody)
+    attempt = Attempt(body.task_id, body.signature, body.tool_name, _digest(body))
+    result = await redeem(context.gate, caller, attempt)
+    if isinstance(result, Redeemed):
+        return _redeemed(result, call)
+    made = problem(403, "approval_refused", _EXPLANATIONS[result.reason], call.request_id)
+    made.valid, made.reason = False, result.reason
+    return problem_reply(made)
+
+
+def _digest(body: ValidateBody) -> str | None:
+    """The digest to hold against the approval; two that disagree match nothing."""
+    computed = None if body.payload is None else digest(body.payload)
+    if computed is not None and body.payload_digest is not None and computed != body.payload_digest:
+        return "contradiction"
+    return computed or body.payload_digest
+
+
+def _redeemed(result: Redeemed, call: Call) -> Reply:
+    request = result.request
+    accept = call.header(b"accept") or ""
+    if PAYLOAD_TYPE in (part.partition(";")[0].strip() for part in accept.split(",")):
+        return Reply(request.payload.encode(), content_type=PAYLOAD_TYPE.encode())
+    answer = {
+        "valid": True,
+        "status": request.status,
+        "thread_id": request.thread_id,
+        "request_id": request.id,
+        "task_id": request.task_id,
+        "tool_name": request.tool_name,
+        "payload_digest": request.payload_digest,
+        "redeemed_at": rfc3339_or_none(request.redeemed_at),
+    }
+    reply = json_reply(answer)
+    reply.body = reply.body[:-1] + b',"payload":' + request.payload.encode() + b"}"
+    return reply
+
+
+_EXPLANATIONS = {
+    "already_used": "this approval was redeemed before: ask again if the action is to run once more",
+    "expired": "this token or its approval is over: read the decision again for a fresh token, or ask again",
+    "wrong_task": "this approval is for another task_id",
+    "wrong_tool": "this approval is for another tool",
+    "wrong_agent": "this approval was given to another agent",
+    "payload_mismatch": "this is not the payload that was approved: run exactly what was approved, or ask again",
+    "payload_required": "send tool_name and payload, or payload_digest: this approval is bound to both",
+    "bad_signature": "this is no token of this gate, or it was changed",
+    "revoked": "this approval was revoked: ask again",
+    "unknown": "there is no such approval",
+}

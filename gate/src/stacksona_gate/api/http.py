@@ -1,0 +1,237 @@
+"""How a handler is called and what it returns: a thin layer over ASGI, because every decision passes through it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import parse_qsl
+from uuid import uuid4
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from stacksona_gate.api.bodies import ClientGone, read_body
+from stacksona_gate.api.errors import PROBLEM_TYPE, Problem, problem, problem_of
+from stacksona_gate.domain.errors import FieldError, GateError, Invalid, Malformed
+
+log = logging.getLogger(__name__)
+
+JSON_TYPE: Final = b"application/json"
+ENCODER: Final = msgspec.json.Encoder()
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
+_NO_STORE: Final = (b"cache-control", b"no-store")
+
+Header = tuple[bytes, bytes]
+
+
+class Call:
+    """One call: its parts are read when they are asked for."""
+
+    __slots__ = ("_receive", "headers", "request_id", "scope")
+
+    def __init__(self, scope: Scope, receive: Receive, request_id: str, headers: dict[bytes, bytes]) -> None:
+        self.scope = scope
+        self._receive = receive
+        self.headers = headers
+        self.request_id = request_id
+
+    @property
+    def path(self) -> dict[str, str]:
+        """What the route's pattern took from the path, percent-decoded."""
+        return self.scope["path_params"]  # type: ignore[no-any-return]
+
+    def header(self, name: bytes) -> str | None:
+        """A header's value; bytes beyond ASCII come as Latin-1."""
+        raw = self.headers.get(name)
+        return None if raw is None else raw.decode("latin-1")
+
+    @property
+    def peer(self) -> str:
+        """The address of the other end."""
+        client = self.scope.get("client")
+        return client[0] if client else "unknown"
+
+    @property
+    def served_on(self) -> str:
+        """The address of this end."""
+        server = self.scope.get("server")
+        return server[0] if server else "unknown"
+
+    def query(self) -> dict[str, str]:
+        """The query's fields. Raises Malformed for a repeated one or broken text, Invalid for too many."""
+        try:
+            pairs = parse_qsl(
+                self.scope["query_string"].decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=50
+            )
+        except (UnicodeDecodeError, ValueError):
+            raise Malformed("the query is not valid UTF-8 in percent encoding, or has over 50 fields") from None
+        fields = dict(pairs)
+        if len(fields) != len(pairs):
+            raise Malformed("the query names a field twice: send each once")
+        return fields
+
+    async def body(self, limit: int) -> bytes:
+        """The whole body. Raises TooLarge as soon as the limit is passed."""
+        return await read_body(self._receive, limit)
+
+    async def while_connected[T](self, work: Awaitable[T]) -> T:
+        """Awaits ``work``; raises ClientGone when the caller hangs up first, so that nothing waits for nobody."""
+        task = asyncio.ensure_future(work)
+        watcher = asyncio.ensure_future(self._gone())
+        try:
+            await asyncio.wait((task, watcher), return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            raise ClientGone
+        finally:
+            watcher.cancel()
+            task.cancel()
+
+    async def _gone(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+
+@dataclass(slots=True)
+class Reply:
+    """A complete answer."""
+
+    body: bytes
+    status: int = 200
+    content_type: bytes = JSON_TYPE
+    headers: tuple[Header, ...] = ()
+
+
+@dataclass(slots=True)
+class Events:
+    """Server-sent events. An empty chunk is a sign of life."""
+
+    chunks: AsyncIterator[bytes]
+    headers: tuple[Header, ...] = ()
+
+
+Handler = Callable[[Call], Awaitable[Reply | Events]]
+
+
+def json_reply(value: object, status: int = 200, headers: tuple[Header, ...] = ()) -> Reply:
+    return Reply(ENCODER.encode(value), status, JSON_TYPE, headers)
+
+
+def problem_reply(made: Problem, headers: tuple[Header, ...] = ()) -> Reply:
+    return Reply(ENCODER.encode(made), made.status, PROBLEM_TYPE, headers)
+
+
+class Endpoint:
+    """An ASGI application around one handler: request id, errors, headers that every answer has.
+
+    ``on_error`` is told of every refusal, so that floods are counted in one place.
+    """
+
+    def __init__(self, handler: Handler, on_error: Callable[[Call, GateError], Awaitable[None]] | None = None) -> None:
+        self._handler = handler
+        self._on_error = on_error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        call = Call(scope, receive, request_id(headers), headers)
+        try:
+            reply = await self._handler(call)
+        except GateError as error:
+            reply = await self._refused(call, error)
+        except ClientGone:
+            return
+        except Exception:
+            log.exception("fault in %s", scope.get("path_params"))
+            reply = problem_reply(
+                problem(500, "fault", "the gate has a fault here: nothing was allowed; see its log", call.request_id)
+            )
+        if isinstance(reply, Events):
+            await _send_events(call, reply, send)
+        else:
+            await send_reply(reply, call.request_id, send, head=scope["method"] == "HEAD")
+
+    async def _refused(self, call: Call, error: GateError) -> Reply:
+        if self._on_error is not None:
+            await self._on_error(call, error)
+        return refused(error, call.request_id)
+
+
+def refused(error: GateError, request_id: str) -> Reply:
+    """The answer to a call that was refused."""
+    headers: tuple[Header, ...] = ()
+    if error.retry_after is not None:
+        headers = ((b"retry-after", str(error.retry_after).encode()),)
+    if error.kind == "unauthenticated":
+        headers = (*headers, (b"www-authenticate", b'Bearer realm="stacksona-gate"'))
+    if error.kind == "too_large":
+        headers = (*headers, (b"connection", b"close"))
+    return problem_reply(problem_of(error, request_id), headers)
+
+
+def request_id(headers: dict[bytes, bytes]) -> str:
+    """The caller's, when it is well formed; else a new one."""
+    given = headers.get(b"x-request-id")
+    if given is not None and _REQUEST_ID.fullmatch(given):
+        return given.decode()
+    return uuid4().hex
+
+
+async def send_reply(reply: Reply, request_id: str, send: Send, *, head: bool = False) -> None:
+    headers: list[Header] = [
+        (b"content-type", reply.content_type),
+        (b"content-length", str(len(reply.body)).encode()),
+        (b"x-request-id", request_id.encode()),
+        (b"x-content-type-options", b"nosniff"),
+    ]
+    if not any(name == b"cache-control" for name, _ in reply.headers):
+        headers.append(_NO_STORE)
+    headers.extend(reply.headers)
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if head else reply.body})
+
+
+async def _send_events(call: Call, events: Events, send: Send) -> None:
+    headers: list[Header] = [
+        (b"content-type", b"text/event-stream; charset=utf-8"),
+        (b"x-request-id", call.request_id.encode()),
+        (b"x-accel-buffering", b"no"),
+        _NO_STORE,
+        *events.headers,
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    async def pump() -> None:
+        async for chunk in events.chunks:
+            await send({"type": "http.response.body", "body": chunk or b": alive\n\n", "more_body": True})
+
+    try:
+        await call.while_connected(pump())
+    except ClientGone:
+        return
+    except GateError as error:
+        # The status line is long gone; the stream says it in its own words, and carries no decision.
+        body = ENCODER.encode(problem_of(error, call.request_id))
+        await send({"type": "http.response.body", "body": b"event: error\ndata: " + body + b"\n\n", "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def convert[T](value: object, kind: type[T]) -> T:
+    """A body's values as a struct. Raises Invalid naming the field."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise _invalid(str(error)) from None
+
+
+def _invalid(text: str) -> Invalid:
+    message, _, path = text.partition(" - at `$")
+    field = path.rstrip("`").lstrip(".")
+    if not path:
+        missing = re.search(r"required field `([^`]+)`", message)
+        field = missing[1] if missing else ""
+    message = message.replace("`", "'")
+    return Invalid(f"{field or 'the body'}: {message}", errors=(FieldError(field, message),))

@@ -1,0 +1,1 @@
+"""The API behind the inbox, for people and their programs."""
