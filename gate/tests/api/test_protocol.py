@@ -30,9 +30,9 @@ CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 class Tight(GateProtocol):
     header_limit = 2048
     header_fields = 20
-    header_seconds = 0.3
+    header_seconds = 0.4
     body_limit = 10_000
-    body_seconds = 0.3
+    body_seconds = 0.4
     write_seconds = 0.3
     pipeline_limit = 5
     linger_seconds = 0.3
@@ -73,10 +73,10 @@ class Application:
         await answer(send, b"early")
 
     async def held(self, _scope: Scope, receive: Receive, send: Send) -> None:
-        """A long poll: three times as long as any deadline of ``Tight``."""
+        """A long poll: more than twice as long as any deadline of ``Tight``."""
         self.started.set()
         await read_body(receive, 1 << 30)
-        await asyncio.sleep(0.9)
+        await asyncio.sleep(0.95)
         await answer(send, b"held")
 
     async def stream(self, _scope: Scope, receive: Receive, send: Send) -> None:
