@@ -17,9 +17,9 @@ from stacksona_gate.api.routing import Operation
 from stacksona_gate.domain.errors import Forbidden, Unavailable
 from stacksona_gate.domain.people import may_administer
 from stacksona_gate.domain.status import STATUSES
+from stacksona_gate.service.installation import check_writable
 from stacksona_gate.service.people import person_of_token
 from stacksona_gate.service.sessions import is_loopback
-from stacksona_gate.store.base import Tx
 
 VERSION: Final = version("stacksona-gate")
 
@@ -38,13 +38,8 @@ async def get_readiness(context: Context, call: Call) -> Reply:
     """200 when a decision could be written now; 503 otherwise, and while the process drains."""
     if context.draining.is_set:
         raise Unavailable("this process is about to end: ask another one", code="draining")
-    await context.gate.store.write(_nothing)
+    await context.gate.store.write(check_writable)
     return json_reply({"status": "ready"})
-
-
-def _nothing(tx: Tx) -> None:
-    """A commit that writes nothing still needs the writer and its lock."""
-    tx.tenants.list_all()
 
 
 async def get_version(context: Context, call: Call) -> Reply:

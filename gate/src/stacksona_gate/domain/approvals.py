@@ -68,6 +68,20 @@ class Redemption:
     """The tool is bound strictly by today's policy, whatever was in force when it was decided."""
 
 
+@dataclass(frozen=True, slots=True)
+class Redeemed:
+    """The one redemption."""
+
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Not redeemed, and nothing used up."""
+
+    reason: str
+
+
 def token_claims(request: Request, *, issuer: str, now: int) -> dict[str, object]:
     """Claims of a fresh token for an approved, unredeemed request."""
     if request.approval_id is None or request.approval_expires_at is None:

@@ -159,6 +159,26 @@ class Outcome:
     created_at: int
 
 
+@dataclass(frozen=True, slots=True)
+class ThreadFilter:
+    """Which threads a page lists. ``before`` and ``after`` are sequence numbers (cursors)."""
+
+    folder: str | None = None
+    """``new``, ``reviewing``, ``approved`` or ``rejected``."""
+    status: str | None = None
+    text: str | None = None
+    agent_ids: tuple[str, ...] | None = None
+    """None: any; empty: none at all."""
+    tool_name: str | None = None
+    risk_level: str | None = None
+    redeemed: bool | None = None
+    since: int | None = None
+    before: int | None = None
+    after: int | None = None
+    oldest_first: bool = False
+    limit: int = 50
+
+
 def approval_state(request: Request, agent_generation: int, now: int) -> str | None:
     """``open``, ``redeemed``, ``revoked``, ``expired``; None where there is no approval token to speak of."""
     if request.approval_id is None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stacksona_gate.domain.approvals import Claims, Redemption
+from stacksona_gate.domain.approvals import Claims, Redeemed, Redemption, Refused
 from stacksona_gate.domain.audit import Actor, Entry
 from stacksona_gate.domain.errors import Unauthenticated
 from stacksona_gate.domain.requests import Request
 from stacksona_gate.service.directory import Caller
 from stacksona_gate.service.gate import Gate
 from stacksona_gate.service.keyring import BadToken
-from stacksona_gate.store.base import Redeemed, RedemptionEntries, Refused
+from stacksona_gate.store.base import RedemptionEntries
 
 
 @dataclass(frozen=True, slots=True)

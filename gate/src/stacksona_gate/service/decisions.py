@@ -8,13 +8,13 @@ from typing import Final
 
 from stacksona_gate.domain.decisions import etag, polled_decision
 from stacksona_gate.domain.errors import NotFound, TooMany
-from stacksona_gate.domain.requests import Request, Review, approval_state
+from stacksona_gate.domain.requests import Request, Review, ThreadFilter, approval_state
 from stacksona_gate.service.directory import Caller
 from stacksona_gate.service.gate import Gate
 from stacksona_gate.service.requests import ENCODER, Answer, fresh_token
 from stacksona_gate.service.threads import expire_overdue
 from stacksona_gate.service.wakeups import Waiter
-from stacksona_gate.store.base import ThreadFilter, Tx
+from stacksona_gate.store.base import Tx
 
 LOOK_SECONDS: Final = 15.0
 """A held stream looks again at least that often, and says that it is alive."""

@@ -48,6 +48,11 @@ def rotate_signing_key(tx: Tx, env: Environment, root: RootSecret, actor: Actor 
     return key
 
 
+def check_writable(tx: Tx) -> None:
+    """A commit that writes nothing still needs the writer and its lock."""
+    tx.tenants.list_all()
+
+
 def _add_signing_key(tx: Tx, env: Environment, root: RootSecret, actor: Actor, event: str) -> SigningKey:
     key = new_signing_key(env, root, env.now())
     tx.installations.insert_signing_key(key)

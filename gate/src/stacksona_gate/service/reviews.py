@@ -19,10 +19,11 @@ from stacksona_gate.domain.requests import (
     Review,
     Revision,
     TaskEvent,
+    ThreadFilter,
 )
 from stacksona_gate.service.environment import Environment
 from stacksona_gate.service.threads import expire, judged, payload_of, record, write
-from stacksona_gate.store.base import ThreadFilter, Tx
+from stacksona_gate.store.base import Tx
 
 COUNT_MOST = 1000
 """Folders count no further than this."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from stacksona_gate.domain.agents import Agent, Key, Verifier
-from stacksona_gate.domain.approvals import Redemption
+from stacksona_gate.domain.approvals import Redeemed, Redemption, Refused
 from stacksona_gate.domain.audit import Entry
 from stacksona_gate.domain.people import PersonalToken, Session, User
-from stacksona_gate.domain.requests import Attachment, Note, Outcome, Request, Review, Revision, TaskEvent
+from stacksona_gate.domain.requests import Attachment, Note, Outcome, Request, Review, Revision, TaskEvent, ThreadFilter
 
 T = TypeVar("T")
 
@@ -115,45 +115,11 @@ Submitted = Stored | Replayed | Mismatch | Stale
 
 
 @dataclass(frozen=True, slots=True)
-class Redeemed:
-    """The one redemption."""
-
-    request: Request
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """Not redeemed, and nothing used up."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class RedemptionEntries:
     """Makes the audit entry of either end; None: this refusal is only counted."""
 
     redeemed: Callable[[Request], Entry]
     refused: Callable[[str], Entry | None]
-
-
-@dataclass(frozen=True, slots=True)
-class ThreadFilter:
-    """Which threads a page lists. ``before`` and ``after`` are sequence numbers (cursors)."""
-
-    folder: str | None = None
-    """``new``, ``reviewing``, ``approved`` or ``rejected``."""
-    status: str | None = None
-    text: str | None = None
-    agent_ids: tuple[str, ...] | None = None
-    """None: any; empty: none at all."""
-    tool_name: str | None = None
-    risk_level: str | None = None
-    redeemed: bool | None = None
-    since: int | None = None
-    before: int | None = None
-    after: int | None = None
-    oldest_first: bool = False
-    limit: int = 50
 
 
 class Tenants(Protocol):

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stacksona_gate.domain.approvals import Redemption, refusal
+from stacksona_gate.domain.approvals import Redeemed, Redemption, Refused, refusal
 from stacksona_gate.domain.requests import Request
 from stacksona_gate.store.base import (
     Change,
     Idempotency,
     Mismatch,
-    Redeemed,
     RedemptionEntries,
-    Refused,
     Replayed,
     Stale,
     Stored,

@@ -13,19 +13,9 @@ from typing import Any, Final, TypeVar
 
 import apsw
 
-from stacksona_gate.domain.approvals import Redemption
+from stacksona_gate.domain.approvals import Redeemed, Redemption, Refused
 from stacksona_gate.domain.errors import Unavailable
-from stacksona_gate.store.base import (
-    Change,
-    Load,
-    Redeemed,
-    RedemptionEntries,
-    Refused,
-    Submission,
-    Submitted,
-    Tx,
-    Watcher,
-)
+from stacksona_gate.store.base import Change, Load, RedemptionEntries, Submission, Submitted, Tx, Watcher
 from stacksona_gate.store.migrate import apply_migrations
 from stacksona_gate.store.queries.transaction import SqlTx
 from stacksona_gate.store.sqlite_connection import DIALECT, SQLiteRows, mapped_errors

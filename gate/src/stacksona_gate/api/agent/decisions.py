@@ -9,8 +9,10 @@ from stacksona_gate.api.agent.context import Context, bearer
 from stacksona_gate.api.agent.requests import decision_body, decision_reply
 from stacksona_gate.api.errors import problem
 from stacksona_gate.api.http import Call, Events, Reply, json_reply, problem_reply
+from stacksona_gate.domain.approvals import Redeemed
 from stacksona_gate.domain.canonical import digest
 from stacksona_gate.domain.errors import Invalid
+from stacksona_gate.domain.requests import ThreadFilter
 from stacksona_gate.domain.status import STATUSES
 from stacksona_gate.domain.times import parse_rfc3339, rfc3339_or_none
 from stacksona_gate.service.approvals import Attempt, redeem
@@ -23,7 +25,6 @@ from stacksona_gate.service.decisions import (
     wait_decision,
 )
 from stacksona_gate.service.directory import Caller
-from stacksona_gate.store.base import Redeemed, ThreadFilter
 
 PAYLOAD_TYPE = "application/vnd.stacksona.payload+json"
 _SELECTORS = ("thread_id", "request_id", "task_id")

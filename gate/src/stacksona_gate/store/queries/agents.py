@@ -43,7 +43,8 @@ class AgentQueries:
     def update(self, agent: Agent) -> None:
         self._rows.run(
             "UPDATE agents SET name = $1, state = $2, api_access = $3, signed_approvals = $4, transport = $5,"
-            " webhook_url = $6, expires_in = $7, requests_per_second = $8, generation = $9 WHERE tenant_id = $10 AND id = $11",
+            " webhook_url = $6,"
+            " expires_in = $7, requests_per_second = $8, generation = $9 WHERE tenant_id = $10 AND id = $11",
             agent.name,
             agent.state,
             agent.api_access,

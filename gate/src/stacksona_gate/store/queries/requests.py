@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import Final
 
-from stacksona_gate.domain.requests import Request, Revision
-from stacksona_gate.store.base import ThreadFilter
+from stacksona_gate.domain.requests import Request, Revision, ThreadFilter
 from stacksona_gate.store.rows import Mapper, Row, Rows
 
 REQUESTS: Final = Mapper(Request, "requests")
