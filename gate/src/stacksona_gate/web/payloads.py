@@ -1,0 +1,120 @@
+"""An action's arguments for people: as a table, as text to edit, and as the difference between two versions."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from stacksona_gate.domain.canonical import canonicalize
+from stacksona_gate.domain.display import reveal
+from stacksona_gate.domain.reading import read_json
+
+ROWS_MOST: Final = 1_000
+"""Rows of a table; what a payload has beyond them stands in its canonical form, which is always complete."""
+KEY_VALUES: Final = 3
+GLANCED_AT: Final = 20_000
+"""Payloads with more characters show no key values in lists: parsing them for a glance costs too much."""
+
+_PLAIN_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One leaf of a payload. ``kind``: text, number, yes/no, nothing, or an empty list or object."""
+
+    path: str
+    kind: str
+    text: str
+    """A text as it is, everything else as canonical JSON writes it."""
+
+    @property
+    def is_text(self) -> bool:
+        return self.kind == "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The first rows of a payload, and whether there are more."""
+
+    rows: tuple[Value, ...]
+    is_complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One place that differs. ``old`` None: new; ``new`` None: taken away."""
+
+    path: str
+    old: Value | None
+    new: Value | None
+
+    @property
+    def what(self) -> str:
+        if self.old is None:
+            return "added"
+        return "removed" if self.new is None else "changed"
+
+
+def table(payload: str) -> Table:
+    """``payload`` is in RFC 8785 form."""
+    rows = tuple(islice(leaves(read_json(payload.encode())), ROWS_MOST + 1))
+    return Table(rows[:ROWS_MOST], len(rows) <= ROWS_MOST)
+
+
+def key_values(payload: str) -> tuple[Value, ...]:
+    """What a reader of one line should know: the first few values, numbers before texts."""
+    if len(payload) > GLANCED_AT:
+        return ()
+    rows = [row for row in islice(leaves(read_json(payload.encode())), 50) if row.kind in ("number", "text", "yes/no")]
+    return tuple(sorted(rows, key=lambda row: row.kind != "number")[:KEY_VALUES])
+
+
+def leaves(value: object, path: str = "") -> Iterator[Value]:
+    """Every leaf with its path: ``items[0].price``; keys that are no plain word stand in brackets and quotes."""
+    if isinstance(value, dict) and value:
+        for key, member in value.items():
+            yield from leaves(member, path + _step(key, first=not path))
+    elif isinstance(value, list) and value:
+        for index, member in enumerate(value):
+            yield from leaves(member, f"{path}[{index}]")
+    else:
+        yield Value(path, _kind(value), value if isinstance(value, str) else canonicalize(value).decode())
+
+
+def _step(key: str, *, first: bool) -> str:
+    if not _PLAIN_KEY.fullmatch(key):
+        return f"[{json.dumps(key, ensure_ascii=False)}]"
+    return key if first else "." + key
+
+
+def _kind(value: object) -> str:
+    if value is None:
+        return "nothing"
+    kinds: dict[type, str] = {str: "text", bool: "yes/no", dict: "empty object", list: "empty list"}
+    return kinds.get(type(value), "number")
+
+
+def differences(old: str, new: str) -> tuple[Difference, ...]:
+    """Place by place, in the order of the new version; what was taken away last."""
+    before = {row.path: row for row in leaves(read_json(old.encode()))}
+    after = {row.path: row for row in leaves(read_json(new.encode()))}
+    changed = [Difference(path, before.get(path), row) for path, row in after.items() if before.get(path) != row]
+    removed = [Difference(path, row, None) for path, row in before.items() if path not in after]
+    return (*changed, *removed)
+
+
+def editable(payload: str) -> str:
+    """The payload as indented JSON for a text box, where nothing can be marked: what hides stands escaped."""
+    text = json.dumps(read_json(payload.encode()), indent=2, ensure_ascii=False)
+    pieces = reveal(text)
+    return "".join(one.text if one.kind in ("plain", "lookalike") else _escaped(one.original) for one in pieces)
+
+
+def _escaped(text: str) -> str:
+    """As JSON escapes, one per UTF-16 unit: ``json.dumps`` would leave DEL as it is."""
+    units = text.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{high:02x}{low:02x}" for high, low in zip(units[::2], units[1::2], strict=True))

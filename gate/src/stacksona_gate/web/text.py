@@ -1,0 +1,74 @@
+"""Hostile text as HTML: every value isolated, everything that hides in it visible, nothing cut off."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final
+
+from markupsafe import Markup, escape
+
+from stacksona_gate.domain.display import Piece, fold, reveal, warnings
+
+LINE_FOLDS_AT: Final = 160
+"""Characters of a text shown on one line of a list."""
+BLOCK_FOLDS_AT: Final = 4_000
+"""Characters of a text shown before the rest is folded."""
+
+_FOLDED: Final = Markup(
+    '<div class="block">{head}</div><details class="rest"><summary>Show the other {count:,} characters</summary>'
+    '<div class="block">{rest}</div></details>'
+)
+
+
+def shown(text: str) -> Markup:
+    """The text as inline HTML: escaped, in ``<bdi>``, hidden and look-alike characters marked."""
+    return Markup("<bdi>") + _marked(text) + Markup("</bdi>")
+
+
+def line(text: str) -> Markup:
+    """As ``shown``, of a long text the beginning and how much follows: for lists, where nothing is decided."""
+    head, rest = fold(text, LINE_FOLDS_AT)
+    if not rest:
+        return shown(text)
+    return shown(head) + Markup(' <span class="more">+{:,} characters</span>').format(len(rest))
+
+
+def block(text: str, limit: int = BLOCK_FOLDS_AT) -> Markup:
+    """As ``shown``, as a block that keeps line breaks; what is over ``limit`` can be unfolded."""
+    head, rest = fold(text, limit)
+    if not rest:
+        return Markup('<div class="block">{}</div>').format(shown(text))
+    return _FOLDED.format(head=shown(head), rest=shown(rest), count=len(rest))
+
+
+def warned(text: str) -> Markup:
+    """What to know before believing the text, as a callout; empty for honest text."""
+    sentences = warnings(text)
+    if not sentences:
+        return Markup("")
+    items = Markup("").join(
+        Markup("<li>This {}</li>").format(shown(sentence)) if sentence else Markup("") for sentence in sentences
+    )
+    return Markup('<ul class="warning">{}</ul>').format(items)
+
+
+def plain(text: str) -> str:
+    """The text for attributes and titles, where nothing can be marked: hidden characters spelled out."""
+    return "".join(piece.text for piece in reveal(text))
+
+
+def _marked(text: str) -> Markup:
+    if text.isascii() and text.isprintable():
+        return escape(text)
+    return Markup("").join(_piece(piece) for piece in reveal(text))
+
+
+def _piece(piece: Piece) -> Markup:
+    return escape(piece.text) if piece.kind == "plain" else _mark(piece)
+
+
+@lru_cache(maxsize=1024)
+def _mark(piece: Piece) -> Markup:
+    """The same few over and over, in a text made to take long."""
+    mark = Markup('<span class="mark {kind}" title="{label}">{text}</span>')
+    return mark.format(kind=piece.kind, label=piece.label, text=piece.text)
