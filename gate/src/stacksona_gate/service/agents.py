@@ -34,7 +34,7 @@ class Created[T]:
 
 @dataclass(frozen=True, slots=True)
 class AgentChange:
-    """None leaves a value as it is; an empty webhook URL takes the webhook away."""
+    """None leaves a value as it is; an empty webhook URL takes the webhook away, ``expires_in`` 0 the agent's own."""
 
     name: str | None = None
     api_access: bool | None = None
@@ -108,6 +108,8 @@ def _changes(tx: Tx, tenant_id: str, agent: Agent, change: AgentChange) -> dict[
         for name in ("api_access", "signed_approvals", "expires_in", "requests_per_second", "reviewers")
         if (value := getattr(change, name)) is not None
     }
+    if change.expires_in == 0:
+        fields["expires_in"] = None
     if change.name is not None and change.name != agent.name:
         fields["name"] = checked_name(change.name)
         if tx.agents.find_by_name(tenant_id, checked_name(change.name)) is not None:
@@ -124,7 +126,7 @@ def _changes(tx: Tx, tenant_id: str, agent: Agent, change: AgentChange) -> dict[
 
 
 def _check_numbers(change: AgentChange) -> None:
-    if change.expires_in is not None and not 30 <= change.expires_in <= 2_592_000:
+    if change.expires_in and not 30 <= change.expires_in <= 2_592_000:
         raise Invalid("expires_in is 30 to 2,592,000 seconds", errors=(FieldError("expires_in", "30 to 2,592,000"),))
     if change.requests_per_second is not None and not 0 <= change.requests_per_second <= 100_000:
         raise Invalid("requests_per_second is 0 (no limit) to 100,000")
