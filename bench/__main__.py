@@ -1,0 +1,57 @@
+"""Measures and prints. usage: python -m bench [--quick] [names…]"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Final, Protocol
+
+from bench import decisions
+from bench.loader import Loader
+from bench.processes import raise_file_limit, workspace
+from bench.report import BenchBroken, Line, conditions, print_table
+
+
+class Measurement(Protocol):
+    def __call__(self, folder: Path, loader: Loader, *, quick: bool) -> list[Line]: ...
+
+
+MEASUREMENTS: Final[dict[str, Measurement]] = {
+    "decisions": decisions.measure,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("names", nargs="*", help="which ones; all when left out: " + ", ".join(MEASUREMENTS))
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter runs")
+    given = parser.parse_args()
+    unknown = set(given.names) - set(MEASUREMENTS)
+    if unknown:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    raise_file_limit()
+    return _run(given.names or list(MEASUREMENTS), quick=given.quick)
+
+
+def _run(names: list[str], *, quick: bool) -> int:
+    """A figure below its target is a finding, a run that proves nothing a failure."""
+    lines: list[Line] = []
+    failures: list[str] = []
+    with workspace() as folder:
+        loader = Loader(folder)
+        told = [*conditions(folder), f"load by {loader.name}", "quick" if quick else "full"]
+        for name in names:
+            print(f"{name} …", flush=True)
+            try:
+                lines += MEASUREMENTS[name](folder, loader, quick=quick)
+            except BenchBroken as error:
+                failures.append(f"{name}: {error}")
+    print_table(lines, told)
+    for failure in failures:
+        print(f"BROKEN {failure}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

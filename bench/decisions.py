@@ -1,0 +1,152 @@
+"""Durable decisions per second, against endpoints of the same server that do less."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from bench import records
+from bench.client import ask
+from bench.loader import Loader, Run
+from bench.prepare import get_text, post_text, prepare, question, request_template
+from bench.processes import serving
+from bench.report import BenchBroken, Line, percentile, ratios, spread
+
+CALLERS: Final = (1, 16, 64, 256)
+NULL_GET, NULL_POST, UNSTORED, STORED = CELLS = ("null GET", "null POST", "store swapped for nothing", "durable")
+_SETTLE_SECONDS: Final = 0.4
+"""After a durable run: the checkpointer finishes, so that the next run does not pay for it."""
+_BLOCK: Final = b"x" * 4096
+
+
+@dataclass(slots=True)
+class Target:
+    """A cell: which port, which text, and its runs by number of callers."""
+
+    port: int
+    text: str
+    runs: dict[int, list[Run]] = field(default_factory=dict)
+
+    def rates(self, callers: int) -> list[float]:
+        return [run.rate for run in self.runs[callers]]
+
+    def p50s(self, callers: int) -> list[float]:
+        return [run.p50 for run in self.runs[callers]]
+
+
+def measure(folder: Path, loader: Loader, *, quick: bool) -> list[Line]:
+    """Runs all cells interleaved. Raises BenchBroken."""
+    rounds, seconds = (2, 1) if quick else (5, 2)
+    kept, nothing = prepare(folder, "decisions"), prepare(folder, "nothing")
+    with ExitStack() as stack:
+        stored = stack.enter_context(serving(kept.path))
+        unstored = stack.enter_context(serving(nothing.path, store_nothing=True))
+        cells = _cells(stored.port, unstored.port, kept.keys[0], nothing.keys[0])
+        for cell in cells.values():
+            check_answer(cell.port, cell.text)
+            loader.run(cell.port, cell.text, 64, 1)
+        time.sleep(_SETTLE_SECONDS)
+        before, syncs = records.count(kept.path), []
+        for number in range(rounds):
+            syncs.append(sync_microseconds(folder))
+            for callers in CALLERS:
+                _round(cells, loader, callers, seconds, turn=number)
+        check_answer(stored.port, cells[STORED].text)
+        time.sleep(_SETTLE_SECONDS)
+    answered = 1 + sum(run.answers for runs in cells[STORED].runs.values() for run in runs)
+    found = records.check(before, records.count(kept.path), answered, rounds * sum(CALLERS))
+    _check_nothing(nothing.path)
+    print(f"\ndecisions: {rounds} rounds of {seconds} s per cell, medians (min-max); rows on disk: {found}")
+    return [*_rows(cells), *_lines(cells, syncs)]
+
+
+def _cells(stored: int, unstored: int, key: str, other_key: str) -> dict[str, Target]:
+    return {
+        NULL_GET: Target(stored, get_text(stored, "/null", key)),
+        NULL_POST: Target(stored, post_text(stored, "/null", key, json.dumps(question(40)))),
+        UNSTORED: Target(unstored, request_template(unstored, other_key)),
+        STORED: Target(stored, request_template(stored, key)),
+    }
+
+
+def _round(cells: dict[str, Target], loader: Loader, callers: int, seconds: int, *, turn: int) -> None:
+    for name in _turned(CELLS, turn):
+        cell = cells[name]
+        cell.runs.setdefault(callers, []).append(loader.run(cell.port, cell.text, callers, seconds))
+        if name == STORED:
+            time.sleep(_SETTLE_SECONDS)
+
+
+def _turned(names: Sequence[str], turn: int) -> Iterator[str]:
+    """Another cell goes first in each round."""
+    for position in range(len(names)):
+        yield names[(position + turn) % len(names)]
+
+
+def check_answer(port: int, text: str) -> None:
+    """One answer, looked at: 200, and what it is about. Raises BenchBroken."""
+    decides = "%08x" in text
+    status, body = ask(port, text % (0, time.time_ns() & 0xFFFFFFFF) if decides else text)
+    answer = json.loads(body)
+    if status != 200 or (decides and (answer["status"] != "allow" or "approval_token" not in answer)):
+        raise BenchBroken(f"not the answer that is to be measured: {status} {body[:300]!r}")
+
+
+def _check_nothing(database: Path) -> None:
+    rows = records.count(database)
+    if rows.requests:
+        raise BenchBroken(f"the store swapped for nothing kept {rows.requests} requests")
+
+
+def sync_microseconds(folder: Path) -> float:
+    """What one append and its fdatasync take here, the least that a durable answer waits for."""
+    taken = []
+    with (folder / "sync").open("ab", buffering=0) as file:
+        end = time.perf_counter() + 0.3
+        while (begun := time.perf_counter()) < end:
+            file.write(_BLOCK)
+            os.fdatasync(file.fileno())
+            taken.append((time.perf_counter() - begun) * 1e6)
+    return percentile(taken, 50)
+
+
+def _rows(cells: dict[str, Target]) -> list[Line]:
+    lines = []
+    for callers in CALLERS:
+        for name, cell in cells.items():
+            p50 = spread(cell.p50s(callers)).middle / 1000
+            p99 = spread([run.p99 for run in cell.runs[callers]]).middle / 1000
+            rates = spread(cell.rates(callers))
+            lines.append(Line(f"{callers:>3} callers, {name}", f"{rates}/s", f"p50 {p50:.2f} p99 {p99:.2f} ms"))
+    return lines
+
+
+def _lines(cells: dict[str, Target], syncs: Sequence[float]) -> list[Line]:
+    lines = []
+    for callers in CALLERS:
+        durable = cells[STORED].rates(callers)
+        for name, least in ((NULL_GET, 0.20), (NULL_POST, None), (UNSTORED, 0.40)):
+            ratio = ratios(durable, cells[name].rates(callers))
+            held = least if callers == 64 else None
+            lines.append(
+                Line(
+                    f"{callers:>3} callers, durable / {name}",
+                    str(ratio),
+                    "" if held is None else f"at least {held:.2f}",
+                    None if held is None else ratio.middle >= held,
+                )
+            )
+    return [*lines, _one_caller(cells, syncs)]
+
+
+def _one_caller(cells: dict[str, Target], syncs: Sequence[float]) -> Line:
+    floors = [unstored + sync for unstored, sync in zip(cells[UNSTORED].p50s(1), syncs, strict=True)]
+    ratio = ratios(cells[STORED].p50s(1), floors)
+    sync = spread(syncs).middle
+    return Line(f"one caller's p50 / (nothing's + sync {sync:.0f} µs)", str(ratio), "at most 2", ratio.middle <= 2)

@@ -1,0 +1,106 @@
+"""Servers as processes of their own, started and ended by the measurement that needs them."""
+
+from __future__ import annotations
+
+import http.client
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bench.report import BenchBroken
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+_DISK: Final = Path("/var/tmp")  # noqa: S108 - unlike /tmp never in memory, where a sync would cost nothing
+
+
+@contextmanager
+def workspace() -> Iterator[Path]:
+    """A folder on disk for one run's files."""
+    folder = Path(tempfile.mkdtemp(prefix="stacksona-bench-", dir=_DISK if _DISK.is_dir() else None))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running gate."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+
+    def resident_bytes(self) -> int:
+        """Memory that the process holds (Linux)."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
+        return int(line.split()[1]) * 1024
+
+
+@contextmanager
+def serving(database: Path, *, store_nothing: bool = False) -> Iterator[Server]:
+    """The gate on this database, until the block ends."""
+    port = free_port()
+    command = [sys.executable, "-m", "bench.serving", str(database), str(port)]
+    with running([*command, "--store-nothing"] if store_nothing else command) as process:
+        wait_until_healthy(port, process)
+        yield Server(port, process)
+
+
+@contextmanager
+def running(command: Sequence[str], environment: dict[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that ends with the block."""
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def wait_until_healthy(port: int, process: subprocess.Popen[bytes], *, seconds: float = 60.0) -> None:
+    """Returns with the first 200 of /healthz. Raises BenchBroken."""
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end and process.poll() is None:
+        if _is_healthy(port):
+            return
+        time.sleep(0.002)
+    raise BenchBroken(f"the server did not come up: exit status {process.poll()}")
+
+
+def _is_healthy(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def raise_file_limit() -> int:
+    """As many open files as this process may have, its children too. Returns how many."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
