@@ -228,9 +228,10 @@ def convert[T](value: object, kind: type[T]) -> T:
 
 
 def _invalid(text: str) -> Invalid:
-    message, _, path = text.partition(" - at `$")
-    field = path.rstrip("`").lstrip(".")
-    if not path:
+    message, _, place = text.partition(" - at ")
+    path = re.search(r"`\$([^`]*)`", place)
+    field = path[1].lstrip(".") if path else ""
+    if not place:
         missing = re.search(r"required field `([^`]+)`", message)
         field = missing[1] if missing else ""
     message = message.replace("`", "'")

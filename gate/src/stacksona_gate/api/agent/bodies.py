@@ -24,12 +24,15 @@ FILES_MOST: Final = 5 * 1024 * 1024
 THREAD_ABOVE: Final = 64 * 1024
 """Bodies larger than this are read beside the event loop: they would hold everybody up."""
 WARNINGS_MOST: Final = 20
+LIKELY: Final = 0.55
+"""How alike two names are before one is taken for a misspelling of the other: `risk` is `risk_level`."""
 
 FORM: Final = "application/x-www-form-urlencoded"
 
-ToolName = Annotated[str, Meta(pattern=f"^{TOOL_NAME.pattern}$", min_length=1, max_length=200)]
+# Python's $ also matches before a newline at the end, which is not of the alphabet.
+ToolName = Annotated[str, Meta(pattern=f"^{TOOL_NAME.pattern}$(?!\\n)", min_length=1, max_length=200)]
 Line = Annotated[str, Meta(max_length=200)]
-Digest = Annotated[str, Meta(pattern="^sha-256:[0-9a-f]{64}$")]
+Digest = Annotated[str, Meta(pattern="^sha-256:[0-9a-f]{64}$(?!\\n)")]
 Subject = Annotated[str, Meta(min_length=1, max_length=500)]
 Preview = Annotated[str, Meta(max_length=20_000)]
 Summary = Annotated[list[Annotated[str, Meta(max_length=1000)]], Meta(max_length=50)]
@@ -153,7 +156,7 @@ def unknown_fields(fields: dict[str, object], kind: type[msgspec.Struct]) -> tup
 
 def _warning(name: str, known: tuple[str, ...]) -> str:
     shown = name if len(name) <= 80 else name[:80] + "…"
-    likely = difflib.get_close_matches(name[:80].lower(), known, 1)
+    likely = difflib.get_close_matches(name[:80].lower(), known, 1, LIKELY)
     hint = f"; did you mean {likely[0]}?" if likely else ""
     return f"unknown field {shown!r} is not part of the decision{hint}"
 
