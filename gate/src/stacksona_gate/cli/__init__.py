@@ -1,0 +1,10 @@
+"""The command line, ``stacksona-gate``."""
+
+from __future__ import annotations
+
+from stacksona_gate.cli.app import app
+
+
+def main() -> None:
+    """The entry point."""
+    app()

@@ -1,0 +1,68 @@
+"""``db`` and ``signing-key``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stacksona_gate.cli.options import Database, Json
+from stacksona_gate.cli.session import answer, on_gate
+from stacksona_gate.cli.shell import group
+from stacksona_gate.config import Settings, read_settings, sqlite_path, variable
+from stacksona_gate.domain.errors import Conflict, NotFound
+from stacksona_gate.main import open_store
+from stacksona_gate.service.installation import rotate_signing_key
+
+db = group("The database.")
+signing_key = group("The key that signs approval tokens.")
+
+Target = Annotated[Path, typer.Argument(metavar="TARGET", help="A file that does not exist yet.")]
+
+
+@db.command("migrate")
+def migrate(as_json: Json = False, database: Database = None) -> None:
+    """Bring the tables up to this version; `serve` does it too when it starts."""
+    settings = read_settings(database_url=database)
+    applied = open_store(settings).migrate()
+    answer({"applied": applied}, applied or ["the database is up to date"], as_json=as_json)
+
+
+@db.command("backup")
+def backup(target: Target, as_json: Json = False, database: Database = None) -> None:
+    """Copy the database into a new file, also while a server runs on it."""
+    settings = read_settings(database_url=database)
+    source = sqlite_path(settings.database_url)
+    if not Path(source).exists():
+        raise NotFound(f"there is no database at {source}")
+    _refuse_to_overwrite(target)
+    partial = target.with_name(f"{target.name}.partial-{os.getpid()}")
+    try:
+        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        open_store(settings).backup(str(partial))
+        _refuse_to_overwrite(target)
+        partial.rename(target)
+    finally:
+        partial.unlink(missing_ok=True)
+    lines = [f"{source} is copied to {target}", f"Keep {_secret_of(settings)} with it: without it the copy is useless."]
+    answer({"backup": str(target)}, lines, as_json=as_json)
+
+
+@signing_key.command("rotate")
+def rotate(as_json: Json = False, database: Database = None) -> None:
+    """Sign with a new key from now on. Tokens in flight stay good until they expire."""
+    key = on_gate(database, lambda gate: gate.store.write(lambda tx: rotate_signing_key(tx, gate.env, gate.root)))
+    answer({"kid": key.kid}, [f"{key.kid} signs from now on; tokens in flight stay good"], as_json=as_json)
+
+
+def _refuse_to_overwrite(target: Path) -> None:
+    if target.exists():
+        raise Conflict(f"{target} exists: a backup never overwrites, name a new file")
+
+
+def _secret_of(settings: Settings) -> str:
+    if settings.secret_key:
+        return f"the root secret ({variable('secret_key')})"
+    return f"the root secret in {settings.secret_key_file or sqlite_path(settings.database_url) + '.key'}"

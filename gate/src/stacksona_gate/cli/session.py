@@ -1,0 +1,51 @@
+"""Use-cases run from the command line, and their answers printed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import typer
+
+from stacksona_gate.config import Settings, read_settings
+from stacksona_gate.domain.errors import Unavailable
+
+if TYPE_CHECKING:
+    from stacksona_gate.service.gate import Gate
+
+
+def on_gate[T](database: str | None, work: Callable[[Gate], Awaitable[T]]) -> T:
+    """Runs ``work`` on the database's gate, beside a server that may be running. Raises what it raises."""
+    settings = read_settings(database_url=database)
+    logging.getLogger("stacksona_gate").addHandler(logging.NullHandler())  # what matters is raised as well
+    return asyncio.run(_on_gate(settings, work))
+
+
+async def _on_gate[T](settings: Settings, work: Callable[[Gate], Awaitable[T]]) -> T:
+    from stacksona_gate.main import opened  # the server's half second, for those who need it
+
+    # What watches the store may look once more while it closes; nobody is served here who could miss it.
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+    try:
+        async with opened(settings) as gate:
+            return await work(gate)
+    except Unavailable as error:
+        raise Unavailable(f"{settings.database_url}: {error.detail}") from error
+
+
+def answer(value: object, lines: Iterable[str], *, as_json: bool) -> None:
+    """Prints a result: ``value`` as JSON for programs, ``lines`` for people."""
+    if as_json:
+        typer.echo(json.dumps(value, ensure_ascii=False))
+        return
+    for line in lines:
+        typer.echo(line)
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as lines with their columns aligned."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -1,0 +1,1 @@
+"""A prepared gate and an agent that asks it about refunds."""
