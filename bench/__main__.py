@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Final, Protocol
 
-from bench import decisions
+from bench import decisions, growth, longpoll, startup
 from bench.loader import Loader
 from bench.processes import raise_file_limit, workspace
 from bench.report import BenchBroken, Line, conditions, print_table
@@ -19,6 +19,9 @@ class Measurement(Protocol):
 
 MEASUREMENTS: Final[dict[str, Measurement]] = {
     "decisions": decisions.measure,
+    "longpoll": longpoll.measure,
+    "growth": growth.measure,
+    "startup": startup.measure,
 }
 
 

@@ -11,6 +11,7 @@ import random
 import sys
 import time
 from pathlib import Path
+from typing import cast
 
 import uvloop
 
@@ -47,8 +48,7 @@ class Caller(asyncio.Protocol):
         self._asked = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._transport = transport
+        self._transport = cast(asyncio.WriteTransport, transport)
         self._ask()
 
     def _ask(self) -> None:
