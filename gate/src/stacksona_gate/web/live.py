@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Final
 
 from starlette.requests import Request
@@ -43,14 +43,14 @@ class Live:
         headers = {**HEADERS, "X-Accel-Buffering": "no"}
         return StreamingResponse(self._held(request, person), media_type="text/event-stream", headers=headers)
 
-    async def _held(self, request: Request, person: Person) -> AsyncIterator[str]:
+    async def _held(self, request: Request, person: Person) -> AsyncGenerator[str, None]:
         try:
             async for event in self.events(request, person.user.tenant_id):
                 yield event
         finally:
             self._holds.leave(person.user.id)
 
-    async def events(self, request: Request, tenant_id: str) -> AsyncIterator[str]:
+    async def events(self, request: Request, tenant_id: str) -> AsyncGenerator[str, None]:
         """Begins with a comment, so that proxies and browsers see the answer at once."""
         waiter = self._gate.wakeups.for_tenant(tenant_id)
         try:

@@ -35,6 +35,10 @@ class Value:
     def is_text(self) -> bool:
         return self.kind == "text"
 
+    @property
+    def is_nested(self) -> bool:
+        return not _PLAIN_KEY.fullmatch(self.path)
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -58,6 +62,12 @@ class Difference:
             return "added"
         return "removed" if self.new is None else "changed"
 
+    @property
+    def kinds(self) -> str:
+        """A number that becomes a text looks the same and is not."""
+        kinds = dict.fromkeys(value.kind for value in (self.old, self.new) if value is not None)
+        return " → ".join(kinds)
+
 
 def table(payload: str) -> Table:
     """``payload`` is in RFC 8785 form."""
@@ -66,11 +76,11 @@ def table(payload: str) -> Table:
 
 
 def key_values(payload: str) -> tuple[Value, ...]:
-    """What a reader of one line should know: the first few values, numbers before texts."""
+    """What a reader of one line should know: the first few values, outer ones first, numbers before texts."""
     if len(payload) > GLANCED_AT:
         return ()
     rows = [row for row in islice(leaves(read_json(payload.encode())), 50) if row.kind in ("number", "text", "yes/no")]
-    return tuple(sorted(rows, key=lambda row: row.kind != "number")[:KEY_VALUES])
+    return tuple(sorted(rows, key=lambda row: (row.is_nested, row.kind != "number"))[:KEY_VALUES])
 
 
 def leaves(value: object, path: str = "") -> Iterator[Value]:

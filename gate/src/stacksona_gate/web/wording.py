@@ -24,7 +24,7 @@ RULE_TYPES: Final = {
     "contains": "contains",
     "regex": "pattern",
 }
-VERDICTS: Final = {"approve": "approved", "reject": "rejected", "request_changes": "asked for changes"}
+VERDICTS: Final = {"approve": "approved", "reject": "rejected", "request_changes": "asked for changes to"}
 OUTCOMES: Final = {
     "executed": "says it ran the action",
     "failed": "says the action failed",
@@ -61,7 +61,7 @@ APPROVALS: Final = {
     "expired": "expired unused",
 }
 _REASONS: Final[Mapping[str, str]] = {
-    status.BY_RULE: "A rule asks for a person.",
+    status.BY_RULE: "A rule sent it here.",
     status.BY_DEFAULT: "No rule matched, and this tool is reviewed by default.",
     status.TOOL_UNKNOWN: "No policy covers this tool yet. An admin can write one.",
     status.RULE_ERROR: "A rule could not be evaluated, so that a person must look.",
