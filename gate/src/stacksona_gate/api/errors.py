@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from stacksona_gate.domain.errors import GateError
+from stacksona_gate.domain.errors import FieldError, GateError
 
 STATUS: Final = {
     "malformed": 400,
@@ -62,5 +62,6 @@ def problem(status: int, code: str, detail: str, request_id: str) -> Problem:
 def problem_of(error: GateError, request_id: str) -> Problem:
     """The problem document of an expected refusal."""
     made = problem(STATUS[error.kind], error.code, error.detail, request_id)
-    made.errors = [{"field": item.field, "message": item.message} for item in error.errors]
+    named = error.errors or ((FieldError("", error.detail),) if error.kind == "invalid" else ())
+    made.errors = [{"field": item.field, "message": item.message} for item in named]
     return made

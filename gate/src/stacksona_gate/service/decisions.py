@@ -199,7 +199,5 @@ def _polled(gate: Gate, state: _State) -> Polled:
     request, now = state.request, gate.env.now()
     approval = approval_state(request, state.generation, now)
     body = polled_decision(request, state.reviews, public_url=gate.env.public_url, state=approval)
-    token, expires_at = fresh_token(gate, request, state.generation, now)
-    return Polled(
-        Answer(request.status, request.thread_id, ENCODER.encode(body), token, expires_at, request), etag(request)
-    )
+    token = fresh_token(gate, request, state.generation, now)
+    return Polled(Answer(request.status, request.thread_id, ENCODER.encode(body), token, request), etag(request))

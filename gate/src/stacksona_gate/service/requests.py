@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
 import msgspec
 
 from stacksona_gate.domain import status
-from stacksona_gate.domain.approvals import TOKEN_LASTS
 from stacksona_gate.domain.audit import Actor
-from stacksona_gate.domain.canonical import canonicalize
+from stacksona_gate.domain.canonical import canonical_text, canonicalize
 from stacksona_gate.domain.decisions import decision_object
 from stacksona_gate.domain.errors import Conflict, Invalid, Unavailable
 from stacksona_gate.domain.requests import Attachment, Request, approval_state
@@ -37,8 +36,7 @@ class File:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True):
     """A question whose fields were checked. ``expires_in`` is seconds."""
 
     tool_name: str
@@ -48,8 +46,8 @@ class Ask:
     task_label: str | None = None
     preview: str | None = None
     summary: tuple[str, ...] = ()
-    payload: dict[str, object] = field(default_factory=dict)
-    metadata: dict[str, str] = field(default_factory=dict)
+    payload: dict[str, object] = {}
+    metadata: dict[str, str] = {}
     attachments: tuple[File, ...] = ()
     expires_in: int | None = None
     warnings: tuple[str, ...] = ()
@@ -63,15 +61,13 @@ class IdempotencyKey:
     fingerprint: str
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """A decision on its way out. ``body`` is JSON without the token."""
 
     status: str
     thread_id: str | None
     body: bytes
     token: str | None
-    token_expires_at: int | None
     request: Request
 
 
@@ -95,10 +91,10 @@ async def submit(gate: Gate, caller: Caller, task_id: str, ask: Ask, key: Idempo
         request = decide(gate.env, caller, task_id, ask, now)
         body = ENCODER.encode(decision_object(request, public_url=gate.env.public_url, warnings=ask.warnings))
         # Signed before it is stored: a gate that cannot sign allows nothing.
-        token, token_expires_at = fresh_token(gate, request, request.generation, now)
+        token = fresh_token(gate, request, request.generation, now)
         result = await gate.store.submit(_submission(gate.env, caller, request, ask, key, body, now))
         if isinstance(result, Stored):
-            return Answer(request.status, request.thread_id, body, token, token_expires_at, request)
+            return Answer(request.status, request.thread_id, body, token, request)
         if isinstance(result, Replayed):
             return _replayed(gate, caller, result, now)
         if isinstance(result, Mismatch):
@@ -181,19 +177,14 @@ def _thread_lasts(env: Environment, caller: Caller, ask: Ask, verdict: Verdict) 
     return env.limits.thread_lasts
 
 
-def fresh_token(gate: Gate, request: Request, generation: int, now: int) -> tuple[str | None, int | None]:
-    """A token and when it expires, where the request has an approval that can still be redeemed."""
-    if approval_state(request, generation, now) != "open" or request.approval_expires_at is None:
-        return None, None
-    return gate.keyring.sign(request, now), min(now + TOKEN_LASTS, request.approval_expires_at)
+def fresh_token(gate: Gate, request: Request, generation: int, now: int) -> str | None:
+    """A token, where the request has an approval that can still be redeemed."""
+    return gate.keyring.sign(request, now) if approval_state(request, generation, now) == "open" else None
 
 
 def _submission(
     env: Environment, caller: Caller, request: Request, ask: Ask, key: IdempotencyKey | None, body: bytes, now: int
 ) -> Submission:
-    canonical = {"payload": request.payload.encode(), "summary": request.summary.encode()}
-    if not ask.summary:
-        del canonical["summary"]
     objects = {"agent": request.agent_id, "request": request.id, "task": request.task_id, "tool": request.tool_name}
     if request.thread_id is not None:
         objects["thread"] = request.thread_id
@@ -203,16 +194,7 @@ def _submission(
         at=now,
         actor=Actor("agent", request.agent_id),
         objects=objects,
-        canonical=canonical,
-        private={
-            "payload_digest": request.payload_digest,
-            "subject": ask.subject,
-            "message": request.message,
-            "workflow_name": ask.workflow_name,
-            "task_label": ask.task_label,
-            "preview": ask.preview,
-            "metadata": ask.metadata or None,
-        },
+        canonical=_private(request, ask),
         policy_version=request.policy_version,
         status=request.status,
         reason_code=request.reason_code,
@@ -229,8 +211,28 @@ def _submission(
     )
 
 
+def _private(request: Request, ask: Ask) -> dict[str, bytes]:
+    """What the log keeps beside the leaf, in RFC 8785 form. Absent values are not committed to."""
+    private = {
+        "payload": request.payload.encode(),
+        "payload_digest": canonical_text(request.payload_digest),
+        "subject": canonical_text(ask.subject),
+        "message": canonical_text(request.message),
+    }
+    for name, text in (("workflow_name", ask.workflow_name), ("task_label", ask.task_label), ("preview", ask.preview)):
+        if text is not None:
+            private[name] = canonical_text(text)
+    if ask.summary:
+        private["summary"] = canonicalize(list(ask.summary))
+    if ask.metadata:
+        private["metadata"] = canonicalize(ask.metadata)
+    return private
+
+
 def stored_files(env: Environment, request: Request, files: tuple[File, ...], now: int) -> tuple[Attachment, ...]:
     """Attachments of the request's current revision."""
+    if not files:
+        return ()
     return tuple(
         Attachment(
             env.id("att_", now),
@@ -257,8 +259,6 @@ def _replayed(gate: Gate, caller: Caller, replayed: Replayed, now: int) -> Answe
             "this was allowed before the agent was paused, and is revoked: ask again with a new Idempotency-Key",
             code="approval_revoked",
         )
-    token: str | None = None
-    expires_at: int | None = None
-    if first["status"] == request.status:
-        token, expires_at = fresh_token(gate, request, agent.generation, now)
-    return Answer(first["status"], first.get("thread_id"), replayed.answer.encode(), token, expires_at, request)
+    same = first["status"] == request.status
+    token = fresh_token(gate, request, agent.generation, now) if same else None
+    return Answer(first["status"], first.get("thread_id"), replayed.answer.encode(), token, request)

@@ -12,7 +12,7 @@ from stacksona_gate.domain.requests import Outcome, Request, TaskEvent
 from stacksona_gate.service.directory import Caller
 from stacksona_gate.service.environment import Environment
 from stacksona_gate.service.requests import IdempotencyKey
-from stacksona_gate.service.threads import record, require_acting
+from stacksona_gate.service.threads import Change, record, require_acting, revise
 from stacksona_gate.store.base import Idempotency, Tx
 
 
@@ -55,6 +55,24 @@ def replayed_id(tx: Tx, env: Environment, tenant_id: str, key: IdempotencyKey | 
 def keep_id(tx: Tx, env: Environment, tenant_id: str, key: IdempotencyKey | None, given: str) -> None:
     if key is not None:
         tx.replays.insert(tenant_id, Idempotency(key.scope, key.fingerprint, given), env.now())
+
+
+def revise_once(
+    tx: Tx,
+    env: Environment,
+    caller: Caller,
+    task_id: str,
+    thread_id: str,
+    change: Change,
+    key: IdempotencyKey | None,
+) -> Request | None:
+    """As ``threads.revise``; None when the same call made its revision before. Raises Invalid for another body."""
+    require_acting(tx, caller)
+    if replayed_id(tx, env, caller.tenant_id, key) is not None:
+        return None
+    revised = revise(tx, env, caller, task_id, thread_id, change)
+    keep_id(tx, env, caller.tenant_id, key, thread_id)
+    return revised
 
 
 def log_event(

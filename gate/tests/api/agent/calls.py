@@ -12,9 +12,9 @@ from urllib.parse import urlencode
 
 import apsw
 import httpx2
+from gate.tests.factories import SQLiteDatabase, World, world
 from starlette.types import ASGIApp
 
-from gate.tests.factories import SQLiteDatabase, World, world
 from stacksona_gate.api.agent.context import Context
 from stacksona_gate.domain.requests import Request
 from stacksona_gate.main import build_app
@@ -190,5 +190,6 @@ def problem(answer: httpx2.Response, status: int, code: str | None = None) -> An
     assert made["status"] == status
     assert made["http_request_id"] == answer.headers["x-request-id"]
     assert len(made["detail"]) > 10
+    assert ("errors" in made) >= (status == 422)
     assert code is None or made["code"] == code, made
     return made

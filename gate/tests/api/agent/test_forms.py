@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-
 from gate.tests.api.agent.calls import ASK, FORM, TASK, VALIDATE, Api, problem, refund
+
 from stacksona_gate.domain.canonical import digest
 
 FIELDS = {"tool_name": "issue_refund", "subject": "Refund"}

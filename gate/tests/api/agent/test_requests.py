@@ -6,9 +6,9 @@ import re
 from typing import Any
 
 import pytest
-
 from gate.tests.api.agent.calls import ASK, DECISIONS, REFUND, Api, api_world, problem, refund
 from gate.tests.factories import beside
+
 from stacksona_gate.domain.canonical import digest
 
 THREAD_ID = re.compile(r"THR-[0-9A-HJKMNP-TV-Z]{26}")
@@ -249,7 +249,8 @@ async def test_an_unknown_field_does_not_change_the_decision(api: Api) -> None:
 
 
 async def test_a_flood_of_unknown_fields_is_warned_of_in_short(api: Api) -> None:
-    decision = await api.ask(**{f"zz{n}" * 30: n for n in range(100)})
+    unknown: dict[str, Any] = {f"zz{n}" * 30: n for n in range(100)}
+    decision = await api.ask(**unknown)
     assert len(decision["warnings"]) == 21
     assert decision["warnings"][-1].startswith("80 more unknown fields")
     assert max(map(len, decision["warnings"])) < 200

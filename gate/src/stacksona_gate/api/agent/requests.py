@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from stacksona_gate.api.agent.bodies import (
     BODY_WITH_FILES_MOST,
     EventBody,
@@ -15,14 +17,17 @@ from stacksona_gate.api.agent.bodies import (
 from stacksona_gate.api.agent.context import Context, decision_headers, idempotency_of, task_of
 from stacksona_gate.api.http import Call, Reply, json_reply
 from stacksona_gate.domain.decisions import RETRY_AFTER
-from stacksona_gate.domain.errors import Invalid
-from stacksona_gate.domain.status import PENDING_REVIEW
-from stacksona_gate.domain.times import rfc3339
+from stacksona_gate.domain.errors import Conflict, Invalid
+from stacksona_gate.domain.requests import Request
+from stacksona_gate.domain.status import EXPIRED, PENDING_REVIEW
+from stacksona_gate.domain.times import SECOND, rfc3339
 from stacksona_gate.service.decisions import Selector, read_decision
 from stacksona_gate.service.directory import Caller
-from stacksona_gate.service.requests import Answer, Ask, submit
-from stacksona_gate.service.tasks import EventReport, OutcomeReport, log_event, report_outcome
-from stacksona_gate.service.threads import Change, cancel, revise
+from stacksona_gate.service.requests import Answer, Ask, IdempotencyKey, submit
+from stacksona_gate.service.tasks import EventReport, OutcomeReport, log_event, report_outcome, revise_once
+from stacksona_gate.service.threads import Change, cancel
+
+DECIDED: Final = "already_decided"
 
 
 async def create_request(context: Context, call: Call) -> Reply:
@@ -68,9 +73,10 @@ def decision_reply(answer: Answer, etag: str | None = None) -> Reply:
 
 
 def decision_body(answer: Answer) -> bytes:
-    if answer.token is None or answer.token_expires_at is None:
+    approval_expires_at = answer.request.approval_expires_at
+    if answer.token is None or approval_expires_at is None:
         return answer.body
-    expires = rfc3339(answer.token_expires_at // 1_000_000 * 1_000_000)
+    expires = rfc3339(approval_expires_at // SECOND * SECOND)
     return answer.body[:-1] + f',"approval_token":"{answer.token}","approval_expires_at":"{expires}"}}'.encode()
 
 
@@ -81,16 +87,16 @@ async def create_event(context: Context, call: Call) -> Reply:
     task_id = task_of(call)
     raw = await read_fields(call, limit=BODY_WITH_FILES_MOST)
     body = read_as(raw, EventBody)
-    if body.event_type == "revision":
-        return await _revise(context, caller, task_id, body)
-    report = EventReport(body.event_type, body.event_summary or "", body.payload or {}, body.thread_id)
     key = idempotency_of(call, agent, raw.content_type, raw.content)
+    if body.event_type == "revision":
+        return await _revise(context, caller, task_id, body, key)
+    report = EventReport(body.event_type, body.event_summary or "", body.payload or {}, body.thread_id)
     gate = context.gate
     event_id = await gate.store.write(lambda tx: log_event(tx, gate.env, caller, task_id, report, key))
     return json_reply({"event_id": event_id}, 201)
 
 
-async def _revise(context: Context, caller: Caller, task_id: str, body: EventBody) -> Reply:
+async def _revise(context: Context, caller: Caller, task_id: str, body: EventBody, key: IdempotencyKey | None) -> Reply:
     if body.thread_id is None:
         raise Invalid("a revision needs the thread_id of a pending thread", code="thread_id_missing")
     change = Change(
@@ -103,8 +109,16 @@ async def _revise(context: Context, caller: Caller, task_id: str, body: EventBod
     if change == Change():
         raise Invalid("a revision changes subject, preview, summary, payload or attachments", code="nothing_to_revise")
     gate, thread_id = context.gate, body.thread_id
-    await gate.store.write(lambda tx: revise(tx, gate.env, caller, task_id, thread_id, change))
+    _require_in_time(
+        await gate.store.write(lambda tx: revise_once(tx, gate.env, caller, task_id, thread_id, change, key))
+    )
     return await _current(context, caller, thread_id)
+
+
+def _require_in_time(request: Request | None) -> None:
+    """Raises Conflict when the thread turned out to be over; that it expired is committed by then."""
+    if request is not None and request.reason_code == EXPIRED:
+        raise Conflict("this thread expired before this call: ask again if the action is still wanted", code=DECIDED)
 
 
 async def _current(context: Context, caller: Caller, thread_id: str) -> Reply:
@@ -118,7 +132,7 @@ async def cancel_request(context: Context, call: Call) -> Reply:
     caller.as_acting_agent()
     task_id, thread_id = task_of(call), call.path["thread_id"]
     gate = context.gate
-    await gate.store.write(lambda tx: cancel(tx, gate.env, caller, task_id, thread_id))
+    _require_in_time(await gate.store.write(lambda tx: cancel(tx, gate.env, caller, task_id, thread_id)))
     return await _current(context, caller, thread_id)
 
 
