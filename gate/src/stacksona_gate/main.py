@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import socket
 import sys
@@ -13,6 +14,7 @@ from typing import Final
 
 import structlog
 import uvicorn
+import uvloop
 from starlette.routing import Router
 from starlette.types import ASGIApp
 
@@ -74,7 +76,8 @@ class _Keys:
 
     async def _read(self) -> None:
         gate = self._gate
-        gate.keyring = await gate.store.read(lambda tx: read_keyring(tx, gate.env, gate.root))
+        with contextlib.suppress(GateError):  # the store is closed or away: the next change reads them again
+            gate.keyring = await gate.store.read(lambda tx: read_keyring(tx, gate.env, gate.root))
 
 
 @asynccontextmanager
@@ -88,12 +91,14 @@ async def opened(settings: Settings, public_url: str = "http://127.0.0.1:8420") 
         store.close()
 
 
+Ready = Callable[[Gate, str], Awaitable[None]]
+
 SWEEP_SECONDS: Final = 0.5
 SWEEP_MOST: Final = 200
 """Threads per sweep's transaction: decisions in the same batch do not wait for thousands of them."""
 HOUSEKEEPING_SECONDS: Final = 3600.0
-SWITCH_SECONDS: Final = 0.001
-"""The writer's thread and the event loop take turns five times as often as Python's default."""
+GARBAGE_EVERY: Final = 20_000
+"""Allocations between two looks for cycles: decisions make none, and the default looks every few of them."""
 
 
 def build_app(gate: Gate) -> tuple[ASGIApp, Context]:
@@ -119,14 +124,17 @@ class GateServer(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-async def serve(
-    settings: Settings, host: str, port: int, *, ready: Callable[[Gate, str], Awaitable[None]] | None = None
-) -> None:
+def run(settings: Settings, host: str, port: int, *, ready: Ready | None = None) -> None:
+    """Serves in an event loop of its own until the process is told to end. As ``serve``."""
+    uvloop.run(serve(settings, host, port, ready=ready))
+
+
+async def serve(settings: Settings, host: str, port: int, *, ready: Ready | None = None) -> None:
     """Serves until the process is told to end. Raises Invalid, Unavailable when it cannot decide: it never serves half.
 
     ``ready`` is called once the address answers, with the gate and its public address.
     """
-    sys.setswitchinterval(SWITCH_SECONDS)
+    tune_interpreter()
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     async with opened(settings, url) as gate:
         app, context = build_app(gate)
@@ -135,7 +143,6 @@ async def serve(
             host=host,
             port=port,
             http=GateProtocol,
-            loop="uvloop",
             lifespan="on",
             ws="none",
             access_log=False,
@@ -151,9 +158,14 @@ async def serve(
             waiting.cancel()
 
 
-async def _when_started(
-    server: uvicorn.Server, gate: Gate, ready: Callable[[Gate, str], Awaitable[None]] | None
-) -> None:
+def tune_interpreter() -> None:
+    """Settings of the process that the measurements in docs/adr/0001 and 0002 rest on."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE_EVERY, 20, 50)
+
+
+async def _when_started(server: uvicorn.Server, gate: Gate, ready: Ready | None) -> None:
     while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
         await asyncio.sleep(0.01)
     if ready is not None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl
-from uuid import uuid4
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -177,7 +177,7 @@ def request_id(headers: dict[bytes, bytes]) -> str:
     given = headers.get(b"x-request-id")
     if given is not None and _REQUEST_ID.fullmatch(given):
         return given.decode()
-    return uuid4().hex
+    return os.urandom(16).hex()
 
 
 async def send_reply(reply: Reply, request_id: str, send: Send, *, head: bool = False) -> None:

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
+import msgspec
+from msgspec import Struct
+
 from stacksona_gate.domain.canonical import canonicalize
 from stacksona_gate.domain.times import rfc3339
 
@@ -80,8 +83,7 @@ COMMAND_LINE: Final = Actor("command_line", "command_line")
 UNKNOWN: Final = Actor("unknown", "unknown")
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One row of the log. ``leaf`` never changes; ``private`` may be redacted or erased later."""
 
     tenant_id: str
@@ -148,16 +150,27 @@ def entry(
         actor.id,
         objects.get("request"),
         objects.get("thread"),
-        canonicalize(leaf).decode(),
+        _leaf(leaf),
         beside,
     )
 
 
+_SORTED: Final = msgspec.json.Encoder(order="sorted")
+
+
+def _leaf(leaf: Mapping[str, object]) -> str:
+    """The RFC 8785 form. Of texts and whole numbers in ASCII without escapes, sorting is all there is to it."""
+    encoded = _SORTED.encode(leaf)
+    if encoded.isascii() and b"\\" not in encoded:
+        return encoded.decode()
+    return canonicalize(leaf).decode()
+
+
 def _commit(private: Mapping[str, bytes], salts: bytes) -> tuple[dict[str, str], str]:
-    commitments = {}
-    beside = []
-    for position, (name, value) in enumerate(private.items()):
-        salt = salts[position * SALT_BYTES : (position + 1) * SALT_BYTES]
+    commitments, beside, start = {}, [], 0
+    for name, value in private.items():
+        salt = salts[start : start + SALT_BYTES]
+        start += SALT_BYTES
         commitments[name] = sha256(salt + value).hexdigest()
         beside.append(f'"{name}":{{"salt":"{salt.hex()}","value":{value.decode()}}}')
     return commitments, "{" + ",".join(beside) + "}"

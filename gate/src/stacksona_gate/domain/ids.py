@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -23,8 +24,19 @@ def ulid(now: int, randomness: bytes) -> str:
     ``now`` is microseconds since 1970 UTC, ``randomness`` exactly ten bytes.
     Source: the ULID specification (github.com/ulid/spec).
     """
-    value = ((now // 1000) << 80) | int.from_bytes(randomness, "big")
-    return "".join([_PAIRS[(value >> shift) & 1023] for shift in range(120, -1, -10)])
+    high, low = int.from_bytes(randomness[:5]), int.from_bytes(randomness[5:])
+    # Spelled out: a loop over the eight pairs takes half as long again, and every decision makes two ids.
+    return (
+        f"{_moment(now // 1000)}"
+        f"{_PAIRS[high >> 30]}{_PAIRS[high >> 20 & 1023]}{_PAIRS[high >> 10 & 1023]}{_PAIRS[high & 1023]}"
+        f"{_PAIRS[low >> 30]}{_PAIRS[low >> 20 & 1023]}{_PAIRS[low >> 10 & 1023]}{_PAIRS[low & 1023]}"
+    )
+
+
+@lru_cache(maxsize=16)
+def _moment(milliseconds: int) -> str:
+    """The first ten characters: many ids share a millisecond."""
+    return "".join([_PAIRS[(milliseconds >> shift) & 1023] for shift in range(40, -1, -10)])
 
 
 def is_task_id(text: str) -> bool:

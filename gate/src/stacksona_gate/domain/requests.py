@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
+
 from stacksona_gate.domain import status
 from stacksona_gate.domain.times import MINUTE
 
@@ -14,9 +16,11 @@ CLAIM_LASTS: Final = 15 * MINUTE
 """Microseconds after which another reviewer may take a claim over."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One row: what was asked, what holds now. Content is the newest revision's."""
+class Request(Struct, frozen=True):
+    """One row: what was asked, what holds now. Content is the newest revision's.
+
+    A msgspec struct: the hot path makes one per decision, and a frozen dataclass of this size takes five times as long.
+    """
 
     seq: int
     tenant_id: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from functools import lru_cache
 
 MAX_NUMBER_TEXT = 64
 
@@ -26,6 +27,7 @@ def number_of(value: object) -> int | Decimal | None:
     return _finite(value) if kind is Decimal else None  # type: ignore[arg-type]
 
 
+@lru_cache(maxsize=1024)
 def plain(number: int | Decimal) -> str:
     """``number`` for people: without an exponent, unless the digits would run on and on."""
     exact = Decimal(number)

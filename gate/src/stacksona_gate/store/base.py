@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from msgspec import Struct
+
 from stacksona_gate.domain.agents import Agent, Key, Verifier
 from stacksona_gate.domain.approvals import Redeemed, Redemption, Refused
 from stacksona_gate.domain.audit import Entry
@@ -63,8 +65,7 @@ class Installation:
     created_at: int
 
 
-@dataclass(frozen=True, slots=True)
-class Idempotency:
+class Idempotency(Struct, frozen=True):
     """``scope`` stands for agent, method, path and key; ``fingerprint`` for content type and raw body."""
 
     scope: str
@@ -73,8 +74,7 @@ class Idempotency:
     """JSON of the first decision, without its token."""
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
+class Submission(Struct, frozen=True):
     """A decided request on its way to disk. It holds only if ``config_version`` is still the tenant's."""
 
     config_version: int

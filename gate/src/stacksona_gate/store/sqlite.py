@@ -7,8 +7,10 @@ import contextlib
 import logging
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any, Final, TypeVar
 
 import apsw
@@ -18,7 +20,7 @@ from stacksona_gate.domain.errors import Unavailable
 from stacksona_gate.store.base import Change, Load, RedemptionEntries, Submission, Submitted, Tx, Watcher
 from stacksona_gate.store.migrate import apply_migrations
 from stacksona_gate.store.queries.transaction import SqlTx
-from stacksona_gate.store.sqlite_connection import DIALECT, SQLiteRows, mapped_errors
+from stacksona_gate.store.sqlite_connection import BUSY_MILLISECONDS, DIALECT, SQLiteRows, mapped_errors, turn
 from stacksona_gate.store.sqlite_writer import Job, Writer
 
 T = TypeVar("T")
@@ -28,7 +30,8 @@ COMMIT_SECONDS: Final = 10.0
 WAITING_MOST: Final = 20_000
 """Jobs in the queue beyond which new ones are refused at once."""
 CHECKPOINT_SECONDS: Final = 0.25
-WAL_RESTART_BYTES: Final = 64 * 1024 * 1024
+LOG_MOST: Final = 64 * 1024 * 1024
+"""Bytes of write-ahead log beyond which the next commit waits until all of it is in the file."""
 
 log = logging.getLogger(__name__)
 
@@ -36,15 +39,25 @@ log = logging.getLogger(__name__)
 class SQLiteStore:
     """Implements store.base.Store. ``path`` is a file on a local disk; never one on a network."""
 
-    def __init__(self, path: str, *, commit_seconds: float = COMMIT_SECONDS) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        commit_seconds: float = COMMIT_SECONDS,
+        log_most: int = LOG_MOST,
+        vfs: str | None = None,
+    ) -> None:
+        """``vfs``: the name of another way to the disk, as SQLite calls it."""
         self.path = path
+        self._vfs = vfs
         self._commit_seconds = commit_seconds
         self._local = threading.local()
+        self._patience: dict[asyncio.AbstractEventLoop, _Patience] = {}
         self._readers: list[SQLiteRows] = []
         self._scans = ThreadPoolExecutor(2, thread_name_prefix="gate-scan")
         self._watchers: list[tuple[asyncio.AbstractEventLoop, Watcher]] = []
-        self._writer = Writer(lambda: SQLiteRows(path), self._publish)
-        self._checkpointer = _Checkpointer(path)
+        self._writer = Writer(lambda: SQLiteRows(path, vfs=vfs), self._publish)
+        self._checkpointer = _Checkpointer(path, log_most, vfs)
         self._open = False
 
     def start(self) -> list[str]:
@@ -58,9 +71,9 @@ class SQLiteStore:
     def migrate(self) -> list[str]:
         """Brings the file's tables up to this version, in one transaction."""
         with mapped_errors():
-            rows = SQLiteRows(self.path)
+            rows = SQLiteRows(self.path, vfs=self._vfs)
             try:
-                rows.execute("BEGIN IMMEDIATE")
+                rows.begin()
                 applied = apply_migrations(rows, DIALECT)
                 rows.execute("COMMIT")
             finally:
@@ -107,13 +120,13 @@ class SQLiteStore:
 
     def backup(self, target: str) -> None:
         """Copies the database into a new file while it is being written (SQLite's online backup)."""
-        with mapped_errors():
-            source, copy = apsw.Connection(self.path), apsw.Connection(target)
+        with mapped_errors(), closing(apsw.Connection(self.path)) as source, closing(apsw.Connection(target)) as copy:
+            source.set_busy_timeout(BUSY_MILLISECONDS)
+            # One state from the first page to the last: without it each commit would start the copy over.
+            source.execute("BEGIN").execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
             with copy.backup("main", source, "main") as backup:
                 while not backup.done:
                     backup.step(256)
-            copy.close()
-            source.close()
 
     def load(self) -> Load:
         return Load(self._writer.jobs.qsize(), self._writer.commits, self._writer.committed_jobs)
@@ -122,17 +135,14 @@ class SQLiteStore:
         if not self._open or self._writer.jobs.qsize() > WAITING_MOST:
             raise Unavailable("the store takes no more writes now: nothing was decided, try again", retry_after=1)
         loop = asyncio.get_running_loop()
-        job = Job(work, loop, loop.create_future())
+        job = Job(work, loop, loop.create_future(), loop.time() + self._commit_seconds)
+        self._patience.setdefault(loop, _Patience()).watch(job)
         self._writer.jobs.put(job)
-        # A timer alone is a tenth of what wait_for costs.
-        timer = loop.call_later(self._commit_seconds, _give_up, job)
         try:
             return await job.future
         except asyncio.CancelledError:
             job.abandoned = True
             raise
-        finally:
-            timer.cancel()
 
     def _read(self, query: Callable[[Tx], T]) -> T:
         with mapped_errors():
@@ -146,7 +156,7 @@ class SQLiteStore:
     def _reader(self) -> tuple[SQLiteRows, Tx]:
         """A reading connection of this thread's own."""
         if not hasattr(self._local, "reader"):
-            rows = SQLiteRows(self.path, read_only=True)
+            rows = SQLiteRows(self.path, read_only=True, vfs=self._vfs)
             self._readers.append(rows)
             self._local.reader = (rows, SqlTx(rows))
         return self._local.reader  # type: ignore[no-any-return]
@@ -157,9 +167,30 @@ class SQLiteStore:
                 loop.call_soon_threadsafe(watcher, changes)
 
 
+class _Patience:
+    """Gives jobs up whose time is over: one timer for all of them, because one for each showed in the profile."""
+
+    def __init__(self) -> None:
+        self._jobs: deque[Job] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def watch(self, job: Job) -> None:
+        while self._jobs and self._jobs[0].future.done():
+            self._jobs.popleft()
+        self._jobs.append(job)
+        if self._timer is None:
+            self._timer = job.loop.call_at(job.deadline, self._look, job.loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        while self._jobs and (self._jobs[0].future.done() or self._jobs[0].deadline <= now):
+            _give_up(self._jobs.popleft())
+        self._timer = loop.call_at(self._jobs[0].deadline, self._look, loop) if self._jobs else None
+
+
 def _give_up(job: Job) -> None:
-    job.abandoned = True
     if not job.future.done():
+        job.abandoned = True
         state = (
             "may or may not have been decided: ask again with the same Idempotency-Key"
             if job.started
@@ -171,30 +202,37 @@ def _give_up(job: Job) -> None:
 class _Checkpointer(threading.Thread):
     """Moves the write-ahead log into the file beside the commits: on their path it would cost them milliseconds."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, log_most: int, vfs: str | None) -> None:
         super().__init__(name="gate-checkpointer", daemon=True)
         self._path = path
+        self._log_most = log_most
+        self._vfs = vfs
         self._stopped = threading.Event()
 
     def run(self) -> None:
         connection: apsw.Connection | None = None
         while not self._stopped.wait(CHECKPOINT_SECONDS):
             try:
-                if connection is None:
-                    connection = apsw.Connection(self._path)
-                connection.wal_checkpoint(mode=self._mode())
+                connection = connection or self._connected()
+                self._checkpoint(connection)
             except (apsw.Error, OSError) as error:
                 log.debug("checkpoint put off: %s", error)
         if connection is not None:
             connection.close()
 
-    def _mode(self) -> int:
+    def _connected(self) -> apsw.Connection:
+        connection = apsw.Connection(self._path, vfs=self._vfs)
+        connection.set_busy_timeout(BUSY_MILLISECONDS)
+        # A connection that has read nothing does not know of the log, and its checkpoints do nothing.
+        connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
+        return connection
+
+    def _checkpoint(self, connection: apsw.Connection) -> None:
         """Passive delays nobody; a log that has grown large is worth one short wait to start over."""
-        try:
-            large = os.path.getsize(self._path + "-wal") > WAL_RESTART_BYTES
-        except OSError:
-            large = False
-        return apsw.SQLITE_CHECKPOINT_RESTART if large else apsw.SQLITE_CHECKPOINT_PASSIVE
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        if os.path.getsize(self._path + "-wal") > self._log_most:
+            with turn(self._path):
+                connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
     def stop(self) -> None:
         self._stopped.set()

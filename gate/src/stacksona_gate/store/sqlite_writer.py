@@ -28,6 +28,8 @@ BATCH_MOST: Final = 512
 IDLE_SECONDS: Final = 0.25
 """How often an idle writer looks whether another process has committed."""
 
+UNSEEN_MOST: Final = 500
+
 log = logging.getLogger(__name__)
 
 Redeeming = tuple[Redemption, RedemptionEntries]
@@ -40,6 +42,8 @@ class Job:
     work: Submission | Redeeming | Callable[[Tx], Any]
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
+    deadline: float
+    """In the loop's time."""
     started: bool = False
     abandoned: bool = False
     result: Any = None
@@ -60,6 +64,7 @@ class Writer(threading.Thread):
         self._tx: Tx | None = None
         self._data_version = -1
         self._audit_seq = 0
+        self._unseen = 0
         self._config_versions: dict[str, int] = {}
 
     def run(self) -> None:
@@ -95,13 +100,14 @@ class Writer(threading.Thread):
         try:
             with mapped_errors():
                 rows = self._opened()
-                rows.execute("BEGIN IMMEDIATE")
+                rows.begin()
                 changes = self._foreign_changes(rows)
                 rows.changes = []
                 self._run(rows, batch)
-                seen = self._seen(rows)
+                seen = self._seen(rows, len(batch))
                 rows.execute("COMMIT")
-            self._audit_seq, self._config_versions = seen
+            if seen is not None:
+                self._audit_seq, self._config_versions = seen
             self.commits += 1
             self.committed_jobs += len(batch)
             changes += rows.changes
@@ -151,10 +157,21 @@ class Writer(threading.Thread):
         for tenant_id, config_version in rows.all("SELECT id, config_version FROM tenants"):
             if self._config_versions.get(tenant_id) != config_version:
                 changes.append(Change(tenant_id, CONFIGURATION))
-        self._audit_seq, self._config_versions = self._seen(rows)
+        self._audit_seq, self._config_versions = self._state(rows)
         return changes
 
-    def _seen(self, rows: SQLiteRows) -> tuple[int, dict[str, int]]:
+    def _seen(self, rows: SQLiteRows, jobs: int) -> tuple[int, dict[str, int]] | None:
+        """What this process's own commits make known: not to be taken for another's later.
+
+        Looked up when configuration changed, and now and then: what is announced twice costs one look too many.
+        """
+        self._unseen += jobs
+        if self._unseen < UNSEEN_MOST and not any(change.request_id == CONFIGURATION for change in rows.changes):
+            return None
+        self._unseen = 0
+        return self._state(rows)
+
+    def _state(self, rows: SQLiteRows) -> tuple[int, dict[str, int]]:
         row = rows.one("SELECT MAX(seq) FROM audit")
         versions = {row[0]: row[1] for row in rows.all("SELECT id, config_version FROM tenants")}
         return (row[0] or 0) if row else 0, versions

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
 from typing import Final
 
+from msgspec.structs import replace
+
 from stacksona_gate.domain.requests import Request, Revision, ThreadFilter
-from stacksona_gate.store.rows import Mapper, Row, Rows
+from stacksona_gate.store.rows import Mapper, Rows
 
 REQUESTS: Final = Mapper(Request, "requests")
 REVISIONS: Final = Mapper(Revision, "revisions", tenant=True)
 
 _FIXED: Final = {"seq", "tenant_id", "id", "agent_id", "task_id", "created_at", "thread_id", "tool_name"}
-_MOVING: Final = tuple(f.name for f in fields(Request) if f.name not in _FIXED)
+_MOVING: Final = tuple(name for name in Request.__annotations__ if name not in _FIXED)
 _UPDATE: Final = (
     "UPDATE requests SET "  # noqa: S608 - our own names
     + ", ".join(f"{name} = ${i + 1}" for i, name in enumerate(_MOVING))
@@ -172,8 +173,5 @@ def redeem_row(rows: Rows, request: Request, *, now: int, actor_id: str) -> Requ
 
 
 def insert_requests(rows: Rows, requests: list[Request]) -> None:
-    rows.many(REQUESTS.insert, [_row(request) for request in requests])
-
-
-def _row(request: Request) -> Row:
-    return REQUESTS.values(request)
+    if requests:
+        rows.insert_many(REQUESTS.table, REQUESTS.stored, [REQUESTS.values(request) for request in requests])

@@ -161,4 +161,5 @@ class AuditQueries:
 
 
 def insert_entries(rows: Rows, entries: list[Row]) -> None:
-    rows.many(AUDIT.insert, entries)
+    if entries:
+        rows.insert_many(AUDIT.table, AUDIT.stored, entries)
