@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from gate.tests.browser.site import PASSWORD, Site, served
 from gate.tests.factories import thread_of
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
@@ -215,7 +215,7 @@ def test_nothing_stands_in_the_way_of_assistive_technology(
     page = visitor.page
     assert violations(page) == []
     visitor.open(answer)
-    page.get_by_text("Edit, then approve").click()
+    page.get_by_text("Edit, then approve", exact=True).click()
     page.get_by_text("Canonical form and digest").click()
     assert violations(page) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
@@ -275,7 +275,7 @@ def test_a_session_that_ends_elsewhere_ends_here(site: Site, visit: Any) -> None
     site.run(
         lambda w: w.write(lambda tx: people.change_user(tx, w.env, COMMAND_LINE, "default", w.auditor.id, active=False))
     )
-    page.wait_for_url("**/sign-in*", timeout=LIVE)
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible(timeout=LIVE)
     site.run(
         lambda w: w.write(lambda tx: people.change_user(tx, w.env, COMMAND_LINE, "default", w.auditor.id, active=True))
     )

@@ -34,6 +34,15 @@ async def test_a_verdict_is_recorded_with_its_message(said: str, status: str) ->
         assert status in words(await rita.get(sent.headers["location"])).lower()
 
 
+async def test_every_form_on_the_page_carries_the_sessions_token() -> None:
+    async with visiting() as guest:
+        rita, _, path = await waiting(guest)
+        forms = [form for form in (await rita.get(path)).text.split("<form")[1:] if 'method="post"' in form]
+        assert len(forms) == 4
+        for form in forms:
+            assert f'name="csrf" value="{rita.session.csrf if rita.session else None}"' in form
+
+
 async def test_asking_for_changes_needs_words() -> None:
     async with visiting() as guest:
         rita, answer, path = await waiting(guest)

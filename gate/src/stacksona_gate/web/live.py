@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from stacksona_gate.domain.errors import GateError
+from stacksona_gate.domain.errors import TooMany
 from stacksona_gate.service.decisions import DrainFlag, Holds
 from stacksona_gate.service.gate import Gate
 from stacksona_gate.service.people import Person
@@ -36,14 +37,21 @@ class Live:
         person = await visitor(self._gate, request)
         if person is None:
             return Response(status_code=401, headers=HEADERS)
-        try:
-            self._holds.enter(person.user.id)
-        except GateError:
+        if not self._has_room(person):
             return Response(status_code=429, headers=HEADERS)
         headers = {**HEADERS, "X-Accel-Buffering": "no"}
         return StreamingResponse(self._held(request, person), media_type="text/event-stream", headers=headers)
 
+    def _has_room(self, person: Person) -> bool:
+        """Only asks: a stream whose client is gone before it begins would never give its place back."""
+        with suppress(TooMany):
+            self._holds.enter(person.user.id)
+            self._holds.leave(person.user.id)
+            return True
+        return False
+
     async def _held(self, request: Request, person: Person) -> AsyncGenerator[str, None]:
+        self._holds.enter(person.user.id)
         try:
             async for event in self.events(request, person.user.tenant_id):
                 yield event

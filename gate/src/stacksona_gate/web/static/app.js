@@ -21,6 +21,7 @@
       const seconds = (Date.parse(time.dateTime) - Date.now()) / 1000;
       const text = duration(time.dataset.relative === "until" ? seconds : -seconds);
       if (time.textContent !== text) time.textContent = text;
+      if (thread && time.dataset.relative === "until" && seconds <= 0) moved("The time for this is over.");
     }
   }
 
@@ -150,6 +151,7 @@
   // Browsers give one host six connections: the visible tab that holds the lock listens for all of them.
   const POLL_HIDDEN = 60_000;
   const POLL_WITHOUT_STREAM = 10_000;
+  const JOIN_AGAIN = 15_000;
   const channel = "BroadcastChannel" in window ? new BroadcastChannel("stacksona-inbox") : null;
   let release = null;
   let wanted = null;
@@ -165,7 +167,13 @@
       const source = new EventSource("/inbox/stream");
       const stop = () => { source.close(); listening = false; release = null; resolve(); };
       source.onopen = () => { listening = true; tell(); };
-      source.onerror = () => { listening = false; };
+      source.onerror = () => {
+        listening = false;
+        if (source.readyState !== EventSource.CLOSED) return; // it comes back by itself
+        stop();
+        look();
+        setTimeout(join, JOIN_AGAIN);
+      };
       source.addEventListener("changed", tell);
       source.addEventListener("over", () => { stop(); location.reload(); });
       release = stop;
@@ -173,10 +181,11 @@
   }
 
   function join() {
-    if (wanted || release) return;
-    if (!navigator.locks) { listen(); return; }
-    wanted = new AbortController();
-    navigator.locks.request("stacksona-stream", { signal: wanted.signal }, listen).catch(() => {});
+    if (wanted || document.hidden) return;
+    const mine = new AbortController();
+    wanted = mine;
+    const held = navigator.locks ? navigator.locks.request("stacksona-stream", { signal: mine.signal }, listen) : listen();
+    held.catch(() => {}).then(() => { if (wanted === mine) wanted = null; });
   }
 
   function part() {
@@ -195,11 +204,11 @@
     document.addEventListener("visibilitychange", turn);
     addEventListener("pagehide", part);
     addEventListener("pageshow", (event) => { if (event.persisted) turn(); });
-    if (!document.hidden) join();
+    join();
     let last = Date.now();
     setInterval(() => {
-      const wait = document.hidden ? POLL_HIDDEN : listening || channel ? POLL_HIDDEN : POLL_WITHOUT_STREAM;
-      if (Date.now() - last < wait) return;
+      const told = listening || (channel && !release); // by the stream, or by the tab that has it
+      if (Date.now() - last < (document.hidden || told ? POLL_HIDDEN : POLL_WITHOUT_STREAM)) return;
       last = Date.now();
       look();
     }, 5000);
