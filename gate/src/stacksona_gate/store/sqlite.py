@@ -102,10 +102,12 @@ class SQLiteStore:
         return await self._in_batch(unit)  # type: ignore[no-any-return]
 
     async def read(self, query: Callable[[Tx], T]) -> T:
+        self._require_open()
         # In the event loop itself: a look-up by key takes 20 microseconds, a hop to a thread 50.
         return self._read(query)
 
     async def scan(self, query: Callable[[Tx], T]) -> T:
+        self._require_open()
         return await asyncio.get_running_loop().run_in_executor(self._scans, self._read, query)
 
     def watch(self, watcher: Watcher) -> Callable[[], None]:
@@ -131,8 +133,13 @@ class SQLiteStore:
     def load(self) -> Load:
         return Load(self._writer.jobs.qsize(), self._writer.commits, self._writer.committed_jobs)
 
+    def _require_open(self) -> None:
+        if not self._open:
+            raise Unavailable("the store is closed: nothing was decided, try again", retry_after=1)
+
     async def _in_batch(self, work: Any) -> Any:
-        if not self._open or self._writer.jobs.qsize() > WAITING_MOST:
+        self._require_open()
+        if self._writer.jobs.qsize() > WAITING_MOST:
             raise Unavailable("the store takes no more writes now: nothing was decided, try again", retry_after=1)
         loop = asyncio.get_running_loop()
         job = Job(work, loop, loop.create_future(), loop.time() + self._commit_seconds)

@@ -1,0 +1,25 @@
+"""The databases that the store's contract is held against. A new one is a line in ``DATABASES``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager
+
+import pytest
+from gate.tests.factories import Database, World, sqlite_database, world
+
+DATABASES: dict[str, Callable[[], AbstractContextManager[Database]]] = {"sqlite": sqlite_database}
+
+
+@pytest.fixture(params=DATABASES)
+def database(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """An empty database."""
+    with DATABASES[request.param]() as opened:
+        yield opened
+
+
+@pytest.fixture
+async def w(database: Database) -> AsyncIterator[World]:
+    """The same world as everywhere, on each database."""
+    async with world(database) as made:
+        yield made

@@ -1,0 +1,192 @@
+"""What only SQLite can do wrong: its pragmas, its log, its locks, its copies."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import apsw
+import pytest
+from gate.tests.factories import ROOT_SECRET, Clock, SQLiteDatabase, World, an_ask, sqlite_database, world
+from gate.tests.processes import child
+
+from stacksona_gate.domain.errors import Unavailable
+from stacksona_gate.main import build_gate
+from stacksona_gate.service.environment import Environment
+from stacksona_gate.service.requests import Ask
+from stacksona_gate.service.secrets import RootSecret
+from stacksona_gate.store.migrate import all_migrations
+from stacksona_gate.store.sqlite import SQLiteStore
+from stacksona_gate.store.sqlite_connection import SQLiteRows
+
+INITIAL = [migration.name for migration in all_migrations()]
+
+
+@dataclass(frozen=True, slots=True)
+class SmallLog(SQLiteDatabase):
+    """A database whose log counts as large early."""
+
+    def open(self) -> SQLiteStore:
+        store = SQLiteStore(self.path, log_most=1_000_000)
+        store.start()
+        return store
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return str(tmp_path / "gate.db")
+
+
+@asynccontextmanager
+async def load(w: World, *, callers: int = 32) -> AsyncIterator[None]:
+    """Agents that ask without a pause, 4 KB each."""
+    going = True
+
+    async def ask(number: int) -> None:
+        while going:
+            await w.ask(ask=big_ask(), task=f"task-{number}")
+
+    tasks = [asyncio.create_task(ask(number)) for number in range(callers)]
+    try:
+        yield
+    finally:
+        going = False
+        await asyncio.gather(*tasks)
+
+
+def big_ask() -> Ask:
+    return an_ask(payload={"amount": 100, "text": "x" * 4000})
+
+
+def test_a_writing_connection_waits_for_the_disk_at_every_commit(path: str) -> None:
+    rows = SQLiteRows(path)
+    in_force = {name: rows.one(f"PRAGMA {name}") for name in ("journal_mode", "synchronous", "foreign_keys")}
+    assert in_force == {"journal_mode": ("wal",), "synchronous": (2,), "foreign_keys": (1,)}
+
+
+def test_a_writing_connection_leaves_the_log_to_the_checkpointer(path: str) -> None:
+    assert SQLiteRows(path).one("PRAGMA wal_autocheckpoint") == (0,)
+
+
+def test_a_reading_connection_cannot_write(path: str) -> None:
+    SQLiteRows(path).run("CREATE TABLE things (id)")
+    with pytest.raises(apsw.ReadOnlyError):
+        SQLiteRows(path, read_only=True).run("INSERT INTO things VALUES (1)")
+
+
+async def test_the_log_starts_over_while_agents_ask_without_a_pause(path: str) -> None:
+    async with world(SmallLog(path)) as w, load(w):
+        await asyncio.wait_for(grown(path, 3_000_000), 30)
+        await asyncio.wait_for(shrunk(path + "-wal"), 30)
+
+
+async def shrunk(path: str) -> None:
+    """Returns once a file is smaller than it was."""
+    before = 0
+    while (now := size(path)) >= before:
+        before = now
+        await asyncio.sleep(0.02)
+
+
+def size(path: str) -> int:
+    return Path(path).stat().st_size
+
+
+async def grown(path: str, least: int) -> None:
+    """Returns once that much is in the file itself."""
+    while size(path) < least:  # noqa: ASYNC110 - a file has no event
+        await asyncio.sleep(0.05)
+
+
+async def test_another_process_gets_its_turn_beside_a_busy_writer(path: str) -> None:
+    async with world(SQLiteDatabase(path)) as w, load(w):
+        other = w.database.open()
+        try:
+            for number in range(10):
+                writing = other.write(lambda tx, n=number: tx.tenants.set_setting(w.tenant_id, "n", str(n)))  # type: ignore[misc]
+                await asyncio.wait_for(writing, 3)
+        finally:
+            await asyncio.to_thread(other.close)
+
+
+async def test_a_backup_ends_while_agents_ask_without_a_pause(path: str) -> None:
+    async with world(SmallLog(path)) as w, load(w):
+        await asyncio.wait_for(grown(path, 3_000_000), 30)
+        store = SQLiteStore(path)
+        await asyncio.wait_for(asyncio.to_thread(store.backup, path + ".copy"), 20)
+    assert SQLiteRows(path + ".copy").one("PRAGMA integrity_check") == ("ok",)
+
+
+async def test_a_backup_opens_as_a_gate_that_knows_the_keys_and_the_threads(path: str) -> None:
+    async with world(SQLiteDatabase(path)) as w:
+        answer = await w.ask()
+        SQLiteStore(path).backup(path + ".copy")
+        store = SQLiteStore(path + ".copy")
+        store.start()
+        restored = await build_gate(store, Environment(clock=Clock()), RootSecret(ROOT_SECRET))
+        caller = await restored.directory.caller(w.key)
+        found = await store.read(lambda tx: tx.requests.find(caller.tenant_id, answer.request.id))
+        store.close()
+    assert found is not None
+    assert found.thread_id == answer.thread_id
+
+
+async def test_a_backup_has_every_request_with_its_audit_entry(path: str) -> None:
+    async with world(SmallLog(path)) as w, load(w):
+        await asyncio.wait_for(grown(path, 2_000_000), 30)
+        await asyncio.to_thread(SQLiteStore(path).backup, path + ".copy")
+    rows = SQLiteRows(path + ".copy")
+    orphans = "SELECT COUNT(*) FROM requests WHERE id NOT IN (SELECT request_id FROM audit WHERE request_id NOTNULL)"
+    assert rows.one(orphans) == (0,)
+
+
+def test_a_new_file_gets_every_migration(path: str) -> None:
+    store = SQLiteStore(path)
+    assert store.migrate() == INITIAL
+    store.close()
+
+
+def test_a_second_start_applies_nothing(path: str) -> None:
+    SQLiteStore(path).migrate()
+    assert SQLiteStore(path).migrate() == []
+
+
+def test_a_database_of_a_newer_version_is_refused_and_left_alone(path: str) -> None:
+    SQLiteStore(path).migrate()
+    SQLiteRows(path).run("INSERT INTO migrations (number, name) VALUES (9999, '9999_later.sql')")
+    with pytest.raises(Unavailable, match="9999"):
+        SQLiteStore(path).start()
+
+
+async def test_stores_that_start_at_once_on_a_new_file_apply_each_migration_once(tmp_path: Path) -> None:
+    for number in range(10):
+        stores = [SQLiteStore(str(tmp_path / f"{number}.db")) for _ in range(6)]
+        applied = await asyncio.gather(*(asyncio.to_thread(store.migrate) for store in stores))
+        assert sorted(applied) == [[], [], [], [], [], INITIAL]
+
+
+@pytest.mark.slow
+async def test_processes_that_start_at_once_on_a_new_file_apply_each_migration_once(path: str) -> None:
+    assert sorted(await migrated_at_once(path)) == [[], [], [], INITIAL]
+
+
+async def migrated_at_once(path: str) -> list[list[str]]:
+    async with AsyncExitStack() as stack:
+        started = [await stack.enter_async_context(child("gate.tests.store.other_process", path)) for _ in range(4)]
+        assert [await other.hear() for other in started] == ["ready"] * 4
+        for other in started:
+            await other.say(json.dumps(["migrate"]))
+        return [json.loads(await other.hear() or '["died"]') for other in started]
+
+
+async def test_after_closing_every_call_says_that_the_store_is_not_there() -> None:
+    with sqlite_database() as database:
+        store = database.open()
+        store.close()
+        for call in (store.read, store.scan, store.write):
+            with pytest.raises(Unavailable):
+                await call(lambda tx: tx.tenants.list_all())
