@@ -19,9 +19,13 @@ from starlette.routing import Router
 from starlette.types import ASGIApp
 
 from stacksona_gate.api import operations
+from stacksona_gate.api.admin.routes import ADMIN_OPERATIONS
 from stacksona_gate.api.agent.context import Context
 from stacksona_gate.api.agent.routes import OPERATIONS as AGENT_OPERATIONS
+from stacksona_gate.api.docs import DOCS_OPERATIONS, docs_context
+from stacksona_gate.api.people import PeopleContext
 from stacksona_gate.api.protocol import GateProtocol
+from stacksona_gate.api.review.routes import REVIEW_OPERATIONS
 from stacksona_gate.api.routing import build_routes, not_found
 from stacksona_gate.config import Settings, root_secret, sqlite_path
 from stacksona_gate.domain.errors import GateError
@@ -107,6 +111,9 @@ def build_app(gate: Gate) -> tuple[ASGIApp, Context]:
     routes = [
         *build_routes(AGENT_OPERATIONS, context, context.refused),
         *build_routes(operations.OPERATIONS, context),
+        *build_routes(DOCS_OPERATIONS, docs_context(gate.env.public_url)),
+        # Flood counting is shared; who may call is not: an agent's key never reaches a person's handler.
+        *build_routes((*REVIEW_OPERATIONS, *ADMIN_OPERATIONS), PeopleContext(gate, context.draining), context.refused),
     ]
     return Router(routes, redirect_slashes=False, default=not_found), context
 

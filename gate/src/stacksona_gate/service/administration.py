@@ -46,6 +46,12 @@ def view_agent(tx: Tx, tenant_id: str, agent_id: str) -> AgentView:
     return _agent_view(tx, get_agent(tx, tenant_id, agent_id))
 
 
+def agent_id_of(tx: Tx, tenant_id: str, agent: str) -> str:
+    """An agent's id by id or name; what is neither stays as it is and finds nothing."""
+    named = tx.agents.find_by_name(tenant_id, agent)
+    return agent if named is None else named.id
+
+
 def _agent_view(tx: Tx, agent: Agent) -> AgentView:
     return AgentView(agent, tuple(tx.keys.list_for(agent.tenant_id, agent.id)))
 

@@ -34,6 +34,10 @@ class Tool:
     first_seen_at: int | None
     first_agent_id: str | None
 
+    @property
+    def rules(self) -> tuple[PlacedRule, ...]:
+        return () if self.document is None else _rules({"tools": {self.name: self.document}})
+
 
 @dataclass(frozen=True, slots=True)
 class PlacedRule:
@@ -53,6 +57,14 @@ def read_policy(text: str) -> Policy:
 def document_of(policy: Policy) -> Document:
     """A policy as JSON types. Limits are strings, durations whole seconds."""
     return dict(policy_document(policy))
+
+
+def version_in_force(tx: Tx, tenant_id: str) -> int:
+    """Today's version; 0 is the empty policy. Raises NotFound for an unknown workspace."""
+    tenant = tx.tenants.find(tenant_id)
+    if tenant is None:
+        raise NotFound("there is no such workspace")
+    return tenant.policy_version
 
 
 def list_versions(tx: Tx, tenant_id: str) -> tuple[PolicyVersion, ...]:

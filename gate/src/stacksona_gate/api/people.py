@@ -1,0 +1,92 @@
+"""Who makes a call on the people APIs: a signed-in browser or a personal token, never an agent's key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from stacksona_gate.api.http import Call
+from stacksona_gate.domain.audit import Actor
+from stacksona_gate.domain.errors import Forbidden, Unauthenticated
+from stacksona_gate.domain.people import may_administer, may_audit
+from stacksona_gate.service.administration import acting_admin
+from stacksona_gate.service.decisions import DrainFlag, Holds
+from stacksona_gate.service.gate import Gate
+from stacksona_gate.service.people import Person, person_of_session, person_of_token
+from stacksona_gate.service.sessions import CSRF_HEADER, cookie_name, require_csrf
+from stacksona_gate.service.transactions import Tx
+
+STREAMS_PER_PERSON: Final = 20
+HEARTBEAT_SECONDS: Final = 15.0
+_READING: Final = frozenset({"GET", "HEAD"})
+_CSRF: Final = CSRF_HEADER.lower().encode()
+
+
+@dataclass(slots=True)
+class PeopleContext:
+    """The running people APIs."""
+
+    gate: Gate
+    draining: DrainFlag
+    streams: Holds = field(default_factory=lambda: Holds(STREAMS_PER_PERSON))
+    heartbeat: float = HEARTBEAT_SECONDS
+    """Seconds after which a silent stream says that it is alive, and looks whether its reader still may listen."""
+
+    async def person(self, call: Call) -> Person:
+        """Whose call it is; a token wins over a cookie.
+
+        Raises Unauthenticated, and Forbidden for a signed-in browser's changing call without its session's CSRF token.
+        """
+        if call.header(b"authorization") is not None:
+            return await person_of_token(self.gate, _token(call))
+        person = await self._signed_in(call)
+        if person is None or person.session is None:
+            raise Unauthenticated("sign in, or send a personal token: Authorization: Bearer sp_…")
+        if call.scope["method"] not in _READING:
+            require_csrf(
+                person.session,
+                call.header(_CSRF),
+                public_url=self.gate.env.public_url,
+                origin=call.header(b"origin"),
+                sec_fetch_site=call.header(b"sec-fetch-site"),
+            )
+        return person
+
+    async def _signed_in(self, call: Call) -> Person | None:
+        cookie = cookie_value(call, cookie_name(self.gate.env.public_url))
+        return await person_of_session(self.gate, cookie) if cookie else None
+
+    async def admin(self, call: Call) -> Person:
+        """Raises Unauthenticated, Forbidden."""
+        person = await self.person(call)
+        if not may_administer(person.user):
+            raise Forbidden("this is for admins: ask one of them")
+        return person
+
+    async def auditor(self, call: Call) -> Person:
+        """Somebody who may read configuration and log. Raises Unauthenticated, Forbidden."""
+        person = await self.person(call)
+        if not may_audit(person.user):
+            raise Forbidden("this is for admins and auditors: ask one of them")
+        return person
+
+    async def change[T](self, person: Person, unit: Callable[[Tx, Actor], T]) -> T:
+        """Runs an admin's use-case in one transaction, which looks again whether they are one. Raises Forbidden."""
+        return await self.gate.store.write(lambda tx: unit(tx, acting_admin(tx, person.user)))
+
+
+def _token(call: Call) -> str:
+    scheme, _, token = (call.header(b"authorization") or "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise Unauthenticated("the Authorization header is malformed: send Bearer and a personal token (sp_…)")
+    return token.strip()
+
+
+def cookie_value(call: Call, name: str) -> str | None:
+    """A cookie of the call; the first where a name comes twice."""
+    for pair in (call.header(b"cookie") or "").split(";"):
+        given, equals, value = pair.strip().partition("=")
+        if given == name and equals:
+            return value.strip().strip('"')
+    return None
