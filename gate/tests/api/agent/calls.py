@@ -13,13 +13,18 @@ from urllib.parse import urlencode
 import apsw
 import httpx2
 from gate.tests.factories import SQLiteDatabase, World, world
+from starlette.routing import Router
 from starlette.types import ASGIApp
 
+from stacksona_gate.api import operations
 from stacksona_gate.api.agent.context import Context
+from stacksona_gate.api.agent.routes import OPERATIONS as AGENT_OPERATIONS
+from stacksona_gate.api.routing import build_routes, not_found
 from stacksona_gate.domain.requests import Request
-from stacksona_gate.main import build_app
 from stacksona_gate.service import reviews
+from stacksona_gate.service.decisions import Holds
 from stacksona_gate.service.environment import Limits
+from stacksona_gate.service.gate import Gate
 
 REFUND: Final[dict[str, Any]] = {
     "tool_name": "issue_refund",
@@ -80,7 +85,7 @@ class Api:
         return answer.json()
 
     async def get(
-        self, path: str, *, key: str | None = None, headers: Mapping[str, str] | None = None, **query: object
+        self, path: str, *, key: str | None = None, headers: Mapping[str, str] | None = None, **query: Any
     ) -> httpx2.Response:
         sent = dict(headers or {})
         if key is not None:
@@ -158,10 +163,20 @@ _TABLES: Final = (
 )
 
 
+def agent_app(gate: Gate) -> tuple[ASGIApp, Context]:
+    """The agent API and what is around it, without pages and documents: they take a second to build."""
+    context = Context(gate, Holds(gate.env.limits.held_requests))
+    routes = [
+        *build_routes(AGENT_OPERATIONS, context, context.refused),
+        *build_routes(operations.OPERATIONS, context),
+    ]
+    return Router(routes, redirect_slashes=False, default=not_found), context
+
+
 @asynccontextmanager
 async def api_of(w: World, *, peer: str = "127.0.0.1") -> AsyncIterator[Api]:
     """HTTP to a world's gate, without sockets."""
-    app, context = build_app(w.gate)
+    app, context = agent_app(w.gate)
     transport = httpx2.ASGITransport(app=app, client=(peer, 50_000))
     headers = {"authorization": f"Bearer {w.key}"}
     async with httpx2.AsyncClient(transport=transport, base_url="https://testserver", headers=headers) as http:

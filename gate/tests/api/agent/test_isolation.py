@@ -30,7 +30,7 @@ def without_id(answer: httpx2.Response) -> tuple[int, bytes, dict[str, str]]:
 @pytest.mark.parametrize("path", [DECISIONS, DECISIONS + "/stream"])
 async def test_reading_them_is_like_reading_nothing(api: Api, whose: str, name: str, path: str) -> None:
     decision = await theirs(api, whose)
-    answers = [await api.get(path, **{name: value}) for value in (decision[name], NEVER[name])]
+    answers = [await api.http.get(path, params={name: value}) for value in (decision[name], NEVER[name])]
     assert without_id(answers[0]) == without_id(answers[1])
     assert answers[0].status_code == 404
 
