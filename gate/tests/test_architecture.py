@@ -24,7 +24,8 @@ ALLOWED: dict[str, frozenset[str]] = {
     "api": frozenset({"domain", "service"}),
     "web": frozenset({"domain", "service"}),
     "config": frozenset({"domain"}),
-    "cli": frozenset({"main", "config", "service", "domain", "policy"}),
+    "cli": frozenset({"main", "config", "service", "domain", "policy", "demo"}),
+    "demo": frozenset({"service", "domain", "policy", "store.base"}),
 }
 WIRING = "main"
 PURE = ("domain", "policy")

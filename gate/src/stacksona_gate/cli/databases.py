@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from stacksona_gate.cli.options import Database, Json
-from stacksona_gate.cli.session import answer, on_gate
+from stacksona_gate.cli.session import answer, database_named, on_gate
 from stacksona_gate.cli.shell import group
 from stacksona_gate.config import Settings, read_settings, sqlite_path, variable
 from stacksona_gate.domain.errors import Conflict, NotFound
@@ -26,7 +26,8 @@ Target = Annotated[Path, typer.Argument(metavar="TARGET", help="A file that does
 def migrate(as_json: Json = False, database: Database = None) -> None:
     """Bring the tables up to this version; `serve` does it too when it starts."""
     settings = read_settings(database_url=database)
-    applied = open_store(settings).migrate()
+    with database_named(settings):
+        applied = open_store(settings).migrate()
     answer({"applied": applied}, applied or ["the database is up to date"], as_json=as_json)
 
 
@@ -41,7 +42,8 @@ def backup(target: Target, as_json: Json = False, database: Database = None) -> 
     partial = target.with_name(f"{target.name}.partial-{os.getpid()}")
     try:
         os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        open_store(settings).backup(str(partial))
+        with database_named(settings):
+            open_store(settings).backup(str(partial))
         _refuse_to_overwrite(target)
         partial.rename(target)
     finally:

@@ -13,11 +13,12 @@ import typer
 import uvloop
 
 from stacksona_gate.cli.options import Database, Port
+from stacksona_gate.cli.session import database_named, on_gate_of
 from stacksona_gate.cli.shell import single
 from stacksona_gate.config import Settings, read_settings, sqlite_path, variable
 from stacksona_gate.demo.world import Demo, prepare
 from stacksona_gate.domain.errors import Conflict, Invalid
-from stacksona_gate.main import configure_logging, opened, setup_link
+from stacksona_gate.main import configure_logging, setup_link
 from stacksona_gate.main import serve as serve_gate
 from stacksona_gate.service.gate import Gate
 
@@ -38,6 +39,7 @@ def serve_command(host: Host = LOOPBACK, port: Port = 8420, database: Database =
     to make the first one. Logs go to standard error.
     """
     settings = read_settings(database_url=database)
+    sqlite_path(settings.database_url)
     check_address(host, port)
     configure_logging(settings)
 
@@ -47,7 +49,8 @@ def serve_command(host: Host = LOOPBACK, port: Port = 8420, database: Database =
         if link is not None:
             typer.echo(f"Make the first admin: {link}")
 
-    run_until_told(serve_gate(settings, host, port, ready=announce))
+    with database_named(settings):
+        run_until_told(serve_gate(settings, host, port, ready=announce))
 
 
 @demo.command("demo")
@@ -59,16 +62,12 @@ def demo_command(port: Port = 8420, database: Database = None) -> None:
     """
     settings = _demo_settings(database)
     check_address(LOOPBACK, port)
+    running = Demo(on_gate_of(settings, prepare), _address(LOOPBACK, port), typer.echo)
     configure_logging(settings)
-    run_until_told(_demo(settings, port))
+    run_until_told(_demo(settings, port, running))
 
 
-async def _demo(settings: Settings, port: int) -> None:
-    url = _address(LOOPBACK, port)
-    async with opened(settings, url) as gate:
-        world = await prepare(gate)
-    running = Demo(world, url, typer.echo)
-
+async def _demo(settings: Settings, port: int, running: Demo) -> None:
     async def announce(gate: Gate, public_url: str) -> None:
         running.start(public_url)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import typer
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
 
 def on_gate[T](database: str | None, work: Callable[[Gate], Awaitable[T]]) -> T:
     """Runs ``work`` on the database's gate, beside a server that may be running. Raises what it raises."""
-    settings = read_settings(database_url=database)
+    return on_gate_of(read_settings(database_url=database), work)
+
+
+def on_gate_of[T](settings: Settings, work: Callable[[Gate], Awaitable[T]]) -> T:
+    """As ``on_gate``, with settings."""
     logging.getLogger("stacksona_gate").addHandler(logging.NullHandler())  # what matters is raised as well
     return asyncio.run(_on_gate(settings, work))
 
@@ -27,11 +32,16 @@ def on_gate[T](database: str | None, work: Callable[[Gate], Awaitable[T]]) -> T:
 async def _on_gate[T](settings: Settings, work: Callable[[Gate], Awaitable[T]]) -> T:
     from stacksona_gate.main import opened  # the server's half second, for those who need it
 
-    # What watches the store may look once more while it closes; nobody is served here who could miss it.
-    asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
-    try:
+    with database_named(settings):
         async with opened(settings) as gate:
             return await work(gate)
+
+
+@contextmanager
+def database_named(settings: Settings) -> Iterator[None]:
+    """Says which database it is that cannot be used."""
+    try:
+        yield
     except Unavailable as error:
         raise Unavailable(f"{settings.database_url}: {error.detail}") from error
 

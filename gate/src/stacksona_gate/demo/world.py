@@ -101,7 +101,7 @@ export STACKSONA_GATE_URL={url}
 export STACKSONA_API_KEY={world.agent_key}
 
 {_text("curl.txt")}
-The demo agent asks about three refunds. Ctrl-C ends the demo, `make demo` goes on with the same data.
+The demo agent asks about three refunds. Ctrl-C ends the demo; started again it goes on with the same data.
 """
 
 
