@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -14,7 +15,10 @@ import uvicorn
 from gate.tests.factories import PASSWORD, PATIENCE, TENANT, Clock, World, password_hash, world
 from starlette.applications import Starlette
 
+from stacksona_gate.domain.agents import key_hash
 from stacksona_gate.domain.audit import COMMAND_LINE
+from stacksona_gate.domain.people import Session
+from stacksona_gate.domain.times import HOUR
 from stacksona_gate.service import people
 from stacksona_gate.service.decisions import DrainFlag
 from stacksona_gate.service.environment import system_clock
@@ -49,6 +53,10 @@ class Site:
 
         return asyncio.run_coroutine_threadsafe(working(), self._loop).result(PATIENCE)
 
+    def session(self, name: str) -> str:
+        """The cookie of a fresh session: signing in itself is slow on purpose."""
+        return self.run(lambda w: _start_session(w, name))
+
 
 class _Server(uvicorn.Server):
     """Says when it takes calls."""
@@ -60,6 +68,17 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.is_up.set()
+
+
+async def _start_session(w: World, name: str) -> str:
+    cookie, now = secrets.token_hex(16), w.env.now()
+
+    def unit(tx: Tx) -> None:
+        user = people.get_user(tx, TENANT, f"{name}@example.com")
+        tx.people.insert_session(Session(TENANT, key_hash(cookie), user.id, secrets.token_hex(16), now, now + HOUR))
+
+    await w.write(unit)
+    return cookie
 
 
 @contextmanager

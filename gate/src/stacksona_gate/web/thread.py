@@ -22,7 +22,7 @@ from stacksona_gate.web import wording
 from stacksona_gate.web.conversation import Said, Step, conversation, names_of, timeline
 from stacksona_gate.web.inbox import find_person
 from stacksona_gate.web.pages import HEADERS, Pages
-from stacksona_gate.web.payloads import Difference, Table, differences, editable, table
+from stacksona_gate.web.payloads import Difference, Table, Value, differences, editable, key_values, table
 from stacksona_gate.web.reasons import Why, why
 from stacksona_gate.web.stored import Tx
 from stacksona_gate.web.values import objects, texts
@@ -73,6 +73,7 @@ class Content:
     why: Why
     summary: tuple[str, ...]
     metadata: tuple[tuple[str, str], ...]
+    key_values: tuple[Value, ...]
     table: Table
     editable: str
     revisions: tuple[int, ...]
@@ -160,6 +161,7 @@ def content(view: ThreadView, names: dict[str, str], now: int, wanted: int | Non
         why=why(view),
         summary=texts(request.summary),
         metadata=tuple((key, str(value)) for key, value in objects(request.metadata).items()),
+        key_values=key_values(request.payload),
         table=table(request.payload),
         editable=editable(request.payload) if view.may_review else "",
         revisions=numbers,
