@@ -21,6 +21,7 @@ from stacksona_gate.domain.errors import FieldError, GateError, Invalid, Malform
 log = logging.getLogger(__name__)
 
 JSON_TYPE: Final = b"application/json"
+EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
 ENCODER: Final = msgspec.json.Encoder()
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
 _NO_STORE: Final = (b"cache-control", b"no-store")
@@ -196,7 +197,7 @@ async def send_reply(reply: Reply, request_id: str, send: Send, *, head: bool = 
 
 async def _send_events(call: Call, events: Events, send: Send) -> None:
     headers: list[Header] = [
-        (b"content-type", b"text/event-stream; charset=utf-8"),
+        (b"content-type", EVENT_STREAM),
         (b"x-request-id", call.request_id.encode()),
         (b"x-accel-buffering", b"no"),
         _NO_STORE,

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import apsw
 import pytest
-from gate.tests.api.agent.calls import ASK, TASK, Api, problem, refund
+from gate.tests.api.agent.calls import ASK, TASK, Api, api_world, problem, refund
 from gate.tests.factories import SQLiteDatabase
 
-from stacksona_gate.store.sqlite import SQLiteStore
+
+@pytest.fixture
+async def api(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Api]:
+    """Its store waits a tenth of a second for another process's lock, not five."""
+    monkeypatch.setattr("stacksona_gate.store.sqlite_connection.BUSY_MILLISECONDS", 100)
+    async with api_world() as made:
+        yield made
 
 
 @contextmanager
 def unwritable(api: Api) -> Iterator[None]:
-    """Another process holds the database's only write lock; the gate waits for it a moment and no longer."""
+    """Another process holds the database's only write lock."""
     assert isinstance(api.world.database, SQLiteDatabase)
-    store = api.world.gate.store
-    assert isinstance(store, SQLiteStore)
-    patience, store._commit_seconds = store._commit_seconds, 0.2
     holder = apsw.Connection(api.world.database.path)
     holder.execute("BEGIN IMMEDIATE")
     try:
@@ -28,7 +31,6 @@ def unwritable(api: Api) -> Iterator[None]:
     finally:
         holder.execute("ROLLBACK")
         holder.close()
-        store._commit_seconds = patience
 
 
 POSTS: list[tuple[str, dict[str, Any]]] = [

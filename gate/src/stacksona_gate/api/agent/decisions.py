@@ -8,7 +8,7 @@ from stacksona_gate.api.agent.bodies import ValidateBody, read_as, read_fields
 from stacksona_gate.api.agent.context import Context, bearer
 from stacksona_gate.api.agent.requests import decision_body, decision_reply
 from stacksona_gate.api.errors import problem
-from stacksona_gate.api.http import Call, Events, Reply, json_reply, problem_reply
+from stacksona_gate.api.http import EVENT_STREAM, Call, Events, Reply, json_reply, problem_reply
 from stacksona_gate.domain.approvals import Redeemed
 from stacksona_gate.domain.canonical import digest
 from stacksona_gate.domain.errors import Invalid
@@ -65,12 +65,14 @@ def _etag(known: str | None) -> str | None:
     return None if known is None else known.strip().removeprefix("W/")
 
 
-async def stream_decisions(context: Context, call: Call) -> Events:
+async def stream_decisions(context: Context, call: Call) -> Events | Reply:
     """The same as server-sent events, until the final status."""
     caller = await context.caller(call)
     agent = caller.as_agent()
     selector = selector_of(call.query())
     await read_decision(context.gate, caller, selector)  # an unknown id is a 404, not an empty stream
+    if call.scope["method"] == "HEAD":
+        return Reply(b"", content_type=EVENT_STREAM)
     context.holds.enter(agent.id)
     return Events(_events(context, caller, bearer(call), selector, agent.id))
 
