@@ -15,7 +15,7 @@ from bench import records
 from bench.client import ask
 from bench.loader import Loader, Run
 from bench.prepare import get_text, post_text, prepare, question, request_template
-from bench.processes import serving
+from bench.processes import Server, serving
 from bench.report import BenchBroken, Line, percentile, ratios, spread
 
 CALLERS: Final = (1, 16, 64, 256)
@@ -27,11 +27,22 @@ _BLOCK: Final = b"x" * 4096
 
 @dataclass(slots=True)
 class Target:
-    """A cell: which port, which text, and its runs by number of callers."""
+    """A cell: which server, which text, and its runs by number of callers.
 
-    port: int
+    ``computed``: the server's CPU time per answer in microseconds; other programs on the machine move it least.
+    """
+
+    server: Server
     text: str
     runs: dict[int, list[Run]] = field(default_factory=dict)
+    computed: dict[int, list[float]] = field(default_factory=dict)
+
+    def run(self, loader: Loader, callers: int, seconds: int, *, settle: float = 0.0) -> None:
+        begun = self.server.cpu_seconds()
+        run = loader.run(self.server.port, self.text, callers, seconds)
+        time.sleep(settle)
+        self.runs.setdefault(callers, []).append(run)
+        self.computed.setdefault(callers, []).append((self.server.cpu_seconds() - begun) * 1e6 / run.answers)
 
     def rates(self, callers: int) -> list[float]:
         return [run.rate for run in self.runs[callers]]
@@ -47,10 +58,10 @@ def measure(folder: Path, loader: Loader, *, quick: bool) -> list[Line]:
     with ExitStack() as stack:
         stored = stack.enter_context(serving(kept.path))
         unstored = stack.enter_context(serving(nothing.path, store_nothing=True))
-        cells = _cells(stored.port, unstored.port, kept.keys[0], nothing.keys[0])
+        cells = _cells(stored, unstored, kept.keys[0], nothing.keys[0])
         for cell in cells.values():
-            check_answer(cell.port, cell.text)
-            loader.run(cell.port, cell.text, 64, 1)
+            check_answer(cell.server.port, cell.text)
+            loader.run(cell.server.port, cell.text, 64, 1)
         time.sleep(_SETTLE_SECONDS)
         before, syncs = records.count(kept.path), []
         for number in range(rounds):
@@ -66,21 +77,18 @@ def measure(folder: Path, loader: Loader, *, quick: bool) -> list[Line]:
     return [*_rows(cells), *_lines(cells, syncs)]
 
 
-def _cells(stored: int, unstored: int, key: str, other_key: str) -> dict[str, Target]:
+def _cells(stored: Server, unstored: Server, key: str, other_key: str) -> dict[str, Target]:
     return {
-        NULL_GET: Target(stored, get_text(stored, "/null", key)),
-        NULL_POST: Target(stored, post_text(stored, "/null", key, json.dumps(question(40)))),
-        UNSTORED: Target(unstored, request_template(unstored, other_key)),
-        STORED: Target(stored, request_template(stored, key)),
+        NULL_GET: Target(stored, get_text(stored.port, "/null", key)),
+        NULL_POST: Target(stored, post_text(stored.port, "/null", key, json.dumps(question(40)))),
+        UNSTORED: Target(unstored, request_template(unstored.port, other_key)),
+        STORED: Target(stored, request_template(stored.port, key)),
     }
 
 
 def _round(cells: dict[str, Target], loader: Loader, callers: int, seconds: int, *, turn: int) -> None:
     for name in _turned(CELLS, turn):
-        cell = cells[name]
-        cell.runs.setdefault(callers, []).append(loader.run(cell.port, cell.text, callers, seconds))
-        if name == STORED:
-            time.sleep(_SETTLE_SECONDS)
+        cells[name].run(loader, callers, seconds, settle=_SETTLE_SECONDS if name == STORED else 0.0)
 
 
 def _turned(names: Sequence[str], turn: int) -> Iterator[str]:
@@ -123,7 +131,9 @@ def _rows(cells: dict[str, Target]) -> list[Line]:
             p50 = spread(cell.p50s(callers)).middle / 1000
             p99 = spread([run.p99 for run in cell.runs[callers]]).middle / 1000
             rates = spread(cell.rates(callers))
-            lines.append(Line(f"{callers:>3} callers, {name}", f"{rates}/s", f"p50 {p50:.2f} p99 {p99:.2f} ms"))
+            computed = spread(cell.computed[callers]).middle
+            measured = f"{rates}/s, CPU {computed:.0f} µs"
+            lines.append(Line(f"{callers:>3} callers, {name}", measured, f"p50 {p50:.2f} p99 {p99:.2f} ms"))
     return lines
 
 
@@ -142,7 +152,13 @@ def _lines(cells: dict[str, Target], syncs: Sequence[float]) -> list[Line]:
                     None if held is None else ratio.middle >= held,
                 )
             )
-    return [*lines, _one_caller(cells, syncs)]
+    return [*lines, _computed(cells), _one_caller(cells, syncs)]
+
+
+def _computed(cells: dict[str, Target]) -> Line:
+    null, unstored, durable = (cells[name].computed[64] for name in (NULL_GET, UNSTORED, STORED))
+    measured = f"{ratios(null, durable).middle:.2f} of null GET, {ratios(unstored, durable).middle:.2f} of nothing"
+    return Line(" 64 callers, the same by server CPU", measured)
 
 
 def _one_caller(cells: dict[str, Target], syncs: Sequence[float]) -> Line:

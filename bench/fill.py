@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import batched
 from typing import Final
 
 from bench.prepare import Prepared, question, settings_for
-from stacksona_gate.domain.audit import Entry
 from stacksona_gate.domain.ids import ulid
-from stacksona_gate.domain.requests import Request, ThreadFilter
+from stacksona_gate.domain.requests import ThreadFilter
 from stacksona_gate.domain.times import DAY
 from stacksona_gate.main import opened
 from stacksona_gate.service import reviews
@@ -28,8 +27,16 @@ from stacksona_gate.store.sqlite_connection import SQLiteRows
 _BATCH: Final = 20_000
 _SPAN: Final = 90 * DAY
 _KINDS: Final = (("allow", 0.80), ("approved", 0.10), ("rejected", 0.05), ("pending_review", 0.05))
-_REQUEST: Final = {f.name: i for i, f in enumerate(f for f in fields(Request) if f.name != "seq")}
-_ENTRY: Final = {f.name: i for i, f in enumerate(fields(Entry))}
+
+
+def _places(insert: str) -> dict[str, int]:
+    """Where each column stands in the rows of an INSERT."""
+    columns = insert.partition("(")[2].partition(")")[0]
+    return {name: place for place, name in enumerate(columns.split(", "))}
+
+
+_REQUEST: Final = _places(REQUESTS.insert)
+_ENTRY: Final = _places(AUDIT.insert)
 
 
 @dataclass(frozen=True, slots=True)

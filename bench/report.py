@@ -12,7 +12,7 @@ from typing import Final
 
 import apsw
 
-_WIDTHS: Final = (44, 30, 18)
+_WIDTHS: Final = (52, 40, 26)
 
 
 class BenchBroken(Exception):
