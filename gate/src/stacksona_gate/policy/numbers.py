@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
-from functools import lru_cache
 
 MAX_NUMBER_TEXT = 64
+_LARGE = 10**18
 
 _NUMBER_TEXT = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 
@@ -27,9 +27,10 @@ def number_of(value: object) -> int | Decimal | None:
     return _finite(value) if kind is Decimal else None  # type: ignore[arg-type]
 
 
-@lru_cache(maxsize=1024)
 def plain(number: int | Decimal) -> str:
     """``number`` for people: without an exponent, unless the digits would run on and on."""
+    if type(number) is int and -_LARGE < number < _LARGE:
+        return str(number)
     exact = Decimal(number)
     return format(exact, "f") if abs(exact.adjusted()) <= MAX_NUMBER_TEXT else str(exact)
 
