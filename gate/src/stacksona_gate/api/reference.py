@@ -86,7 +86,8 @@ class FieldRow:
     """A field of a body or an answer, or a parameter."""
 
     name: str
-    type: str
+    type: Pieces
+    """Pieces that are names of shapes are told apart."""
     required: bool
     text: str
     place: str = ""
@@ -99,6 +100,7 @@ class AnswerRow:
     status: str
     text: Pieces
     media_types: tuple[str, ...]
+    headers: tuple[str, ...]
     fields: tuple[FieldRow, ...]
 
 
@@ -179,13 +181,13 @@ class _Reader:
         body = self.struct(next(iter(content.values()))["schema"]) if content else {}
         answers = tuple(self.answer(*item) for item in operation["responses"].items() if item[0] < "400")
         errors = tuple((status, TITLES[int(status)]) for status in operation["responses"] if status >= "400")
-        paragraphs = operation["description"].split("\n\n")
+        paragraphs = _rest(operation["description"]).split("\n\n")
         return Entry(
             operation["operationId"],
             method,
             path,
             pieces(operation["summary"]),
-            tuple(pieces(" ".join(paragraph.split())) for paragraph in paragraphs),
+            tuple(pieces(" ".join(paragraph.split())) for paragraph in paragraphs if paragraph),
             _access(operation),
             tuple(self.parameter(parameter) for parameter in operation.get("parameters", ())),
             tuple(content),
@@ -204,13 +206,13 @@ class _Reader:
         return found
 
     def parameter(self, parameter: Json) -> FieldRow:
-        kind = self.type_of(parameter["schema"])
+        kind = self.linked(self.type_of(parameter["schema"]))
         return FieldRow(parameter["name"], kind, parameter["required"], parameter["description"], parameter["in"])
 
     def fields(self, schema: Json) -> Iterator[FieldRow]:
         required = schema.get("required", ())
         for name, field in schema.get("properties", {}).items():
-            yield FieldRow(name, self.type_of(field), name in required, self.limits(field))
+            yield FieldRow(name, self.linked(self.type_of(field)), name in required, self.limits(field))
 
     def type_of(self, schema: Json) -> str:
         """A type in few words."""
@@ -224,6 +226,11 @@ class _Reader:
             return f"list of {self.type_of(schema.get('items', {}))}"
         return str(schema.get("type", "any"))
 
+    def linked(self, text: str) -> Pieces:
+        """A type with the names of shapes told apart."""
+        shapes_named = self.document["components"]["schemas"]
+        return tuple((part in shapes_named, part) for part in re.split(r"(\w+)", text) if part)
+
     def limits(self, schema: Json) -> str:
         """What a value has to keep to."""
         options = [schema, *schema.get("anyOf", ())]
@@ -235,7 +242,8 @@ class _Reader:
     def answer(self, status: str, response: Json) -> AnswerRow:
         content = response.get("content", {})
         schema = self.struct(next(iter(content.values()))["schema"]) if content else {}
-        return AnswerRow(status, pieces(response["description"]), tuple(content), tuple(self.fields(schema)))
+        text, headers = pieces(response["description"]), tuple(response.get("headers", ()))
+        return AnswerRow(status, text, tuple(content), headers, tuple(self.fields(schema)))
 
     def example(self, path: str, method: str, operation: Json, body: Json) -> str:
         """A call to paste into a shell."""
@@ -250,7 +258,7 @@ class _Reader:
         lines += [] if method == "GET" else [f"-X {method}"]
         lines += _authorization(operation)
         if body:
-            lines += ["-H 'Content-Type: application/json'", f"-d '{json.dumps(self.example_body(body))}'"]
+            lines += ["-H 'Content-Type: application/json'", f"-d '{_pretty(self.example_body(body))}'"]
         return " \\\n  ".join(lines)
 
     def example_body(self, body: Json) -> Json:
@@ -270,6 +278,18 @@ _LIMITS: Final = {
     "minLength": "at least {}",
     "format": "{}",
 }
+
+
+def _pretty(value: Json) -> str:
+    """One line while it is short."""
+    line = json.dumps(value)
+    return line if len(line) <= 60 else json.dumps(value, indent=2)
+
+
+def _rest(text: str) -> str:
+    """A description without its first sentence, which is the title already."""
+    parts = re.split(r"(?<=[.:;])\s", text, maxsplit=1)
+    return parts[1] if len(parts) > 1 else ""
 
 
 def _shown(value: object) -> str:
