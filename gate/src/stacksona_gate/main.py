@@ -42,6 +42,7 @@ from stacksona_gate.service.threads import expire_due
 from stacksona_gate.service.wakeups import Wakeups
 from stacksona_gate.store.base import Change, Store
 from stacksona_gate.store.sqlite import SQLiteStore
+from stacksona_gate.web.routes import routes as web_routes
 
 
 def open_store(settings: Settings) -> SQLiteStore:
@@ -114,6 +115,7 @@ def build_app(gate: Gate) -> tuple[ASGIApp, Context]:
         *build_routes(DOCS_OPERATIONS, docs_context(gate.env.public_url)),
         # Flood counting is shared; who may call is not: an agent's key never reaches a person's handler.
         *build_routes((*REVIEW_OPERATIONS, *ADMIN_OPERATIONS), PeopleContext(gate, context.draining), context.refused),
+        *web_routes(gate, context.draining),
     ]
     return Router(routes, redirect_slashes=False, default=not_found), context
 
