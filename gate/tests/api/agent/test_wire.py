@@ -1,0 +1,136 @@
+"""Held answers over real connections: who hangs up is forgotten, who waits is answered before the end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+import uvicorn
+from gate.tests.api.agent.calls import DECISIONS, Api
+from gate.tests.api.agent.test_held import until
+from gate.tests.cli import processes
+from gate.tests.factories import PATIENCE
+
+from stacksona_gate.api.protocol import GateProtocol
+from stacksona_gate.main import GateServer
+
+
+@dataclass
+class Served:
+    """A gate on a loopback port."""
+
+    api: Api
+    port: int
+    server: GateServer
+
+    async def get(self, path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A call that was sent, its answer not read yet."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        head = f"GET {path} HTTP/1.1\r\nHost: gate\r\nAuthorization: Bearer {self.api.world.key}\r\n\r\n"
+        writer.write(head.encode())
+        await writer.drain()
+        return reader, writer
+
+
+@asynccontextmanager
+async def served(api: Api) -> AsyncIterator[Served]:
+    config = uvicorn.Config(api.app, http=GateProtocol, lifespan="off", ws="none", access_log=False, log_config=None)
+    server = GateServer(config, api.context)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        running = asyncio.create_task(server.serve(sockets=[listener]))
+        await until(lambda: server.started)
+        try:
+            yield Served(api, listener.getsockname()[1], server)
+        finally:
+            server.should_exit = server.force_exit = True
+            await asyncio.wait_for(running, PATIENCE)
+
+
+async def body_of(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    """Head and body of an answer of known length."""
+    async with asyncio.timeout(PATIENCE):
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length"))
+        return head, await reader.readexactly(int(length.partition(b":")[2]))
+
+
+@pytest.mark.parametrize("path", [DECISIONS + "?wait=60&thread_id=", DECISIONS + "/stream?thread_id="])
+async def test_who_hangs_up_is_held_no_more(api: Api, path: str) -> None:
+    decision = await api.ask()
+    async with served(api) as gate:
+        _, writer = await gate.get(path + decision["thread_id"])
+        await until(lambda: api.context.holds.count == 1 and api.world.gate.wakeups.count == 1)
+        writer.close()
+        await until(lambda: api.context.holds.count == 0 and api.world.gate.wakeups.count == 0)
+
+
+async def test_a_held_answer_is_sent_when_people_decide(api: Api) -> None:
+    decision = await api.ask()
+    async with served(api) as gate:
+        reader, writer = await gate.get(f"{DECISIONS}?wait=60&thread_id={decision['thread_id']}")
+        await until(lambda: api.context.holds.count == 1)
+        await api.review(decision)
+        head, body = await body_of(reader)
+        writer.close()
+    assert json.loads(body)["status"] == "approved"
+    assert b"x-gate-decision: approved" in head.lower()
+
+
+async def test_a_held_answer_is_sent_before_the_server_ends(api: Api) -> None:
+    decision = await api.ask()
+    async with served(api) as gate:
+        reader, writer = await gate.get(f"{DECISIONS}?wait=60&thread_id={decision['thread_id']}")
+        await until(lambda: api.context.holds.count == 1)
+        gate.server.should_exit = True
+        head, body = await body_of(reader)
+        writer.close()
+    assert (head.split()[1], json.loads(body)["status"]) == (b"200", "pending_review")
+
+
+async def test_a_stream_sends_each_state_as_it_comes(api: Api) -> None:
+    decision = await api.ask()
+    async with served(api) as gate, asyncio.timeout(PATIENCE):
+        reader, writer = await gate.get(f"{DECISIONS}/stream?thread_id={decision['thread_id']}")
+        first = await reader.readuntil(b'"status":"pending_review"')
+        await api.review(decision)
+        await reader.readuntil(b'"status":"approved"')
+        writer.close()
+    assert b"text/event-stream" in first
+
+
+async def test_a_call_without_a_content_type_is_read_as_json(api: Api) -> None:
+    body = b'{"tool_name":"issue_refund","subject":"s","payload":{"amount":1}}'
+    async with served(api) as gate:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
+        head = f"POST /api/agent/tasks/t/requests HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {api.world.key}\r\n"
+        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        _, answer = await body_of(reader)
+        writer.close()
+    assert json.loads(answer)["status"] == "allow"
+
+
+def held_by(port: int) -> bool | None:
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE) as answer:
+        return True if b"stacksona_gate_held_answers 1.0" in answer.read() else None
+
+
+@pytest.mark.slow
+def test_a_process_told_to_end_answers_who_waits_first(tmp_path: Path) -> None:
+    database, port = f"sqlite:///{tmp_path}/gate.db", processes.free_port()
+    key = processes.made("agent", "create", "bot", "--database", database)["key"]
+    with processes.serving(database, port) as server, ThreadPoolExecutor(1) as pool:
+        thread_id = processes.ask(port, key)["thread_id"]
+        waiting = pool.submit(processes.call, port, "GET", f"{DECISIONS}?wait=60&thread_id={thread_id}", key)
+        processes.until(lambda: held_by(port))
+        server.end(signal.SIGTERM)
+        status, answer = waiting.result(PATIENCE)
+    assert (status, answer["status"]) == (200, "pending_review")
