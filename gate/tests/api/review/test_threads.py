@@ -27,7 +27,7 @@ async def test_a_folder_lists_its_threads_newest_first(home: House) -> None:
 async def test_pages_follow_each_other_without_gap_or_repeat(home: House) -> None:
     threads = [await home.thread() for _ in range(5)]
     seen: list[str] = []
-    query: dict[str, object] | None = {"limit": 2}
+    query: dict[str, str | int] | None = {"limit": 2}
     while query is not None:
         page = (await home.rita.get(REVIEW, params=query)).json()
         seen += [row["thread_id"] for row in page["threads"]]
