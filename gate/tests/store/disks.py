@@ -19,6 +19,7 @@ class Disk(apsw.VFS):
         self.flowing = threading.Event()
         self.flowing.set()
         self.waiting = threading.Event()
+        self.failed = threading.Event()
         super().__init__(name, "")
 
     def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:
@@ -45,6 +46,7 @@ class Disk(apsw.VFS):
 
     def check(self, operation: str) -> None:
         if operation in self.failing:
+            self.failed.set()
             raise self.failing[operation](f"this {operation} fails, as told")
 
 

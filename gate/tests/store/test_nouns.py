@@ -612,7 +612,7 @@ async def test_a_submission_under_another_configuration_is_stale(w: World) -> No
 
 async def test_a_submission_of_an_unknown_tenant_is_stale(w: World) -> None:
     made = await submission(w)
-    foreign = replace(made, request=with_changes(made.request, tenant_id="nobody"))
+    foreign = Submission(made.config_version, with_changes(made.request, tenant_id="nobody"), ())
     assert await w.store.submit(foreign) == Stale()
 
 

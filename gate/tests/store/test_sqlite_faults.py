@@ -100,6 +100,19 @@ async def test_watchers_hear_nothing_of_a_commit_that_failed(w: World, disk: Dis
     assert heard == []
 
 
+async def test_what_another_process_did_while_the_disk_could_not_be_read_is_heard_of_later(
+    w: World, disk: Disk
+) -> None:
+    heard = asyncio.Event()
+    w.store.watch(lambda changes: heard.set())
+    other = SQLiteDatabase(w.database.path).open()  # type: ignore[attr-defined]
+    with disk.failing_at("read", apsw.IOError):
+        await other.write(lambda tx: tx.tenants.bump_config(w.tenant_id))
+        assert await asyncio.to_thread(disk.failed.wait, PATIENCE)
+    await asyncio.wait_for(heard.wait(), PATIENCE)
+    other.close()
+
+
 async def test_reads_fail_closed_while_the_disk_cannot_be_read_and_work_afterwards(w: World, disk: Disk) -> None:
     await ask_many(w, 4)
     fresh = SQLiteStore(str(w.database.path), vfs=disk.name)  # type: ignore[attr-defined]

@@ -85,8 +85,9 @@ class Writer(threading.Thread):
         try:
             job = self.jobs.get(timeout=IDLE_SECONDS)
             while job is not None:
+                # Started first, then asked: who gives up in between says «may or may not», never «not».
+                job.started = True
                 if not job.abandoned:
-                    job.started = True
                     batch.append(job)
                 if len(batch) >= BATCH_MOST:
                     return batch, False
@@ -121,9 +122,10 @@ class Writer(threading.Thread):
             log.error("commit failed: %s", error.__cause__ or error)
             for job in batch:
                 job.result, job.error = None, failure
-        self._answer(batch)
+        # Watchers first: who is answered finds the caches dropped.
         if changes:
             self._publish(changes)
+        self._answer(batch)
 
     def _opened(self) -> SQLiteRows:
         if self._rows is None or self._tx is None:

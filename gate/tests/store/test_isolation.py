@@ -1,0 +1,150 @@
+"""Another tenant's ids find nothing and change nothing, method by method."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+from gate.tests.factories import START, World, second_tenant, thread_of
+
+from stacksona_gate.domain.agents import Verifier
+from stacksona_gate.domain.people import PersonalToken, Session
+from stacksona_gate.domain.requests import Attachment, Note, Outcome, TaskEvent, ThreadFilter
+from stacksona_gate.store import base
+from stacksona_gate.store.base import Idempotency, Tx
+
+NOUNS = {name: value.fget.__annotations__["return"] for name, value in vars(Tx).items() if isinstance(value, property)}
+OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """What the first tenant has, of everything one."""
+
+    agent: str
+    request: str
+    thread: str
+    user: str
+    key: str
+    token: str = "tok_1"
+
+
+Probe = Callable[[Tx, Ids], object]
+
+FINDS: dict[str, Probe] = {
+    "tenants.get_setting": lambda tx, ids: tx.tenants.get_setting(OTHER, "mode"),
+    "agents.find": lambda tx, ids: tx.agents.find(OTHER, ids.agent),
+    "agents.find_by_name": lambda tx, ids: tx.agents.find_by_name(OTHER, "support-bot"),
+    "agents.list_all": lambda tx, ids: [a for a in tx.agents.list_all(OTHER) if a.id == ids.agent],
+    "agents.get_webhook_secret": lambda tx, ids: tx.agents.get_webhook_secret(OTHER, ids.agent),
+    "verifiers.find": lambda tx, ids: tx.verifiers.find(OTHER, "ver_1"),
+    "verifiers.find_by_name": lambda tx, ids: tx.verifiers.find_by_name(OTHER, "payments"),
+    "verifiers.list_all": lambda tx, ids: tx.verifiers.list_all(OTHER),
+    "keys.list_for": lambda tx, ids: tx.keys.list_for(OTHER, ids.agent),
+    "policies.find": lambda tx, ids: tx.policies.find(OTHER, 1),
+    "policies.list_all": lambda tx, ids: tx.policies.list_all(OTHER),
+    "policies.list_discovered": lambda tx, ids: tx.policies.list_discovered(OTHER),
+    "requests.find": lambda tx, ids: tx.requests.find(OTHER, ids.request),
+    "requests.find_thread": lambda tx, ids: tx.requests.find_thread(OTHER, ids.thread),
+    "requests.lock_thread": lambda tx, ids: tx.requests.lock_thread(OTHER, ids.thread),
+    "requests.newest_of_task": lambda tx, ids: tx.requests.newest_of_task(OTHER, ids.agent, "task-1"),
+    "requests.list_threads": lambda tx, ids: tx.requests.list_threads(OTHER, ThreadFilter(agent_ids=(ids.agent,))),
+    "requests.count_folders": lambda tx, ids: sum(tx.requests.count_folders(OTHER, None, most=9).values()),
+    "requests.list_pending_of_agent": lambda tx, ids: tx.requests.list_pending_of_agent(OTHER, ids.agent),
+    "requests.list_revisions": lambda tx, ids: tx.requests.list_revisions(OTHER, ids.request),
+    "conversation.list_reviews": lambda tx, ids: tx.conversation.list_reviews(OTHER, ids.request),
+    "conversation.list_notes": lambda tx, ids: tx.conversation.list_notes(OTHER, ids.request),
+    "conversation.list_events": lambda tx, ids: tx.conversation.list_events(OTHER, ids.agent, "task-1", 9),
+    "conversation.list_outcomes": lambda tx, ids: tx.conversation.list_outcomes(OTHER, ids.request),
+    "conversation.list_flagged_outcomes": lambda tx, ids: tx.conversation.list_flagged_outcomes(OTHER, 9),
+    "conversation.list_attachments": lambda tx, ids: tx.conversation.list_attachments(OTHER, ids.request),
+    "conversation.find_attachment": lambda tx, ids: tx.conversation.find_attachment(OTHER, "att_1"),
+    "people.find_user": lambda tx, ids: tx.people.find_user(OTHER, ids.user),
+    "people.find_user_by_email": lambda tx, ids: tx.people.find_user_by_email(OTHER, "ada@example.com"),
+    "people.list_users": lambda tx, ids: [u for u in tx.people.list_users(OTHER) if u.id == ids.user],
+    "people.count_admins": lambda tx, ids: tx.people.count_admins(OTHER) - 1,
+    "people.list_tokens": lambda tx, ids: tx.people.list_tokens(OTHER, ids.user),
+    "people.revoke_token": lambda tx, ids: tx.people.revoke_token(OTHER, ids.token, START),
+    "people.use_setup_code": lambda tx, ids: tx.people.use_setup_code(OTHER, "code", START),
+    "people.count_failures": lambda tx, ids: tx.people.count_failures(OTHER, "account:a", 0),
+    "audit.list_entries": lambda tx, ids: tx.audit.list_entries(OTHER, request_id=ids.request),
+    "replays.find": lambda tx, ids: tx.replays.find(OTHER, "scope", START),
+}
+
+CHANGES: dict[str, Probe] = {
+    "tenants.bump_config": lambda tx, ids: tx.tenants.bump_config(OTHER),
+    "tenants.set_setting": lambda tx, ids: tx.tenants.set_setting(OTHER, "mode", "theirs"),
+    "agents.set_webhook_secret": lambda tx, ids: tx.agents.set_webhook_secret(OTHER, ids.agent, "theirs"),
+    "keys.end": lambda tx, ids: tx.keys.end(OTHER, ids.key, expires_at=1, revoked_at=1),
+    "people.delete_sessions_of": lambda tx, ids: tx.people.delete_sessions_of(OTHER, ids.user),
+    "people.insert_setup_code": lambda tx, ids: tx.people.insert_setup_code(OTHER, "theirs", START + 9),
+    "people.insert_failure": lambda tx, ids: tx.people.insert_failure(OTHER, "account:a", START),
+    "people.delete_failures": lambda tx, ids: tx.people.delete_failures(OTHER, "account:a"),
+}
+
+
+async def full(w: World) -> Ids:
+    """A first tenant with one of everything, and a second one."""
+    await second_tenant(w, OTHER)
+    answer = await w.ask()
+    await w.ask(tool="unheard_of")
+    await w.revise(answer)
+    await w.review(answer, "request_changes", revision=2)
+    (key,) = await w.read(lambda tx: tx.keys.list_for(w.tenant_id, w.agent.id))
+    ids = Ids(w.agent.id, answer.request.id, thread_of(answer), w.admin.id, key.id)
+    await w.write(lambda tx: _rest(tx, w.tenant_id, ids))
+    return ids
+
+
+def _rest(tx: Tx, tenant: str, ids: Ids) -> None:
+    talk = tx.conversation
+    talk.insert_note(tenant, Note("not_1", ids.request, ids.user, "Ada", "text", START))
+    talk.insert_event(tenant, TaskEvent("evt_1", ids.agent, "task-1", None, "step", "", "{}", START))
+    talk.insert_outcome(tenant, Outcome("out_1", ids.request, ids.agent, "failed", None, None, "flag", START))
+    talk.insert_attachments(tenant, [Attachment("att_1", ids.request, 1, 0, "a", "b", 1, "c", b"d")])
+    tx.tenants.set_setting(tenant, "mode", "ours")
+    tx.agents.set_webhook_secret(tenant, ids.agent, "wrapped")
+    tx.verifiers.insert(Verifier(tenant, "ver_1", "payments", ("issue_refund",), START, None))
+    tx.people.insert_token(PersonalToken(tenant, ids.token, ids.user, "laptop", "hash", START, None))
+    tx.people.insert_session(Session(tenant, "session", ids.user, "csrf", START, START + 9))
+    tx.people.insert_setup_code(tenant, "code", START + 9)
+    tx.people.insert_failure(tenant, "account:a", START)
+    tx.replays.insert(tenant, Idempotency("scope", "fingerprint", "{}"), START)
+
+
+def everything(tx: Tx, tenant: str, ids: Ids) -> list[object]:
+    """What the first tenant has, as it looks from inside."""
+    return [
+        [tx.tenants.find(tenant), tx.tenants.get_setting(tenant, "mode"), tx.agents.list_all(tenant)],
+        [tx.agents.get_webhook_secret(tenant, ids.agent), tx.keys.list_for(tenant, ids.agent)],
+        [tx.people.find_session("session"), tx.people.count_failures(tenant, "account:a", 0)],
+    ]
+
+
+@pytest.mark.parametrize("method", FINDS)
+async def test_another_tenant_finds_nothing_with_these_ids(w: World, method: str) -> None:
+    ids = await full(w)
+    assert not await w.write(lambda tx: FINDS[method](tx, ids))
+
+
+@pytest.mark.parametrize("method", CHANGES)
+async def test_another_tenant_changes_nothing_with_these_ids(w: World, method: str) -> None:
+    ids = await full(w)
+    before = await w.read(lambda tx: everything(tx, w.tenant_id, ids))
+    await w.write(lambda tx: CHANGES[method](tx, ids))
+    assert await w.read(lambda tx: everything(tx, w.tenant_id, ids)) == before
+    assert await w.write(lambda tx: tx.people.use_setup_code(w.tenant_id, "code", START))
+
+
+def test_every_method_that_names_a_tenant_is_probed_here() -> None:
+    of_tenant = {
+        f"{noun}.{name}"
+        for noun, protocol in NOUNS.items()
+        for name, method in vars(getattr(base, protocol)).items()
+        if inspect.isfunction(method) and "tenant_id" in inspect.signature(method).parameters
+    }
+    own_rows_only = {name for name in of_tenant if name.partition(".")[2].startswith("insert_")}
+    exempt = own_rows_only | {"tenants.find", "replays.insert"}
+    assert of_tenant - exempt <= FINDS.keys() | CHANGES.keys()

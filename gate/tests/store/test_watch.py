@@ -1,0 +1,151 @@
+"""Watchers hear of every commit that touched something, and of nothing else: this process's and others'."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from gate.tests.factories import PATIENCE, POLICY, TENANT, World, beside, thread_of
+from gate.tests.processes import Child, child
+
+from stacksona_gate.domain.errors import GateError, Unauthenticated
+from stacksona_gate.service.decisions import DrainFlag, Polled, Selector, wait_decision
+from stacksona_gate.service.requests import Answer
+from stacksona_gate.store.base import Change
+
+
+class Heard:
+    """Collects what a store's watcher is told."""
+
+    def __init__(self, w: World) -> None:
+        self.changes: list[Change] = []
+        self._more = asyncio.Event()
+        self.stop = w.store.watch(self._hear)
+
+    def _hear(self, changes: Sequence[Change]) -> None:
+        self.changes.extend(changes)
+        self._more.set()
+
+    async def until(self, wanted: Callable[[list[Change]], bool]) -> list[Change]:
+        async with asyncio.timeout(PATIENCE):
+            while not wanted(self.changes):
+                self._more.clear()
+                await self._more.wait()
+        return self.changes
+
+    async def settled(self, w: World) -> list[Change]:
+        """Everything up to now: a last change marks the end."""
+        await w.write(lambda tx: tx.tenants.bump_config(TENANT))
+        return (await self.until(lambda heard: Change(TENANT, "") in heard))[:-1]
+
+
+async def test_a_new_thread_is_heard_of(w: World) -> None:
+    heard = Heard(w)
+    answer = await w.ask()
+    assert await heard.settled(w) == [Change(TENANT, answer.request.id)]
+
+
+async def test_a_verdict_is_heard_of(w: World) -> None:
+    answer = await w.ask()
+    heard = Heard(w)
+    await w.review(answer)
+    assert set(await heard.settled(w)) == {Change(TENANT, answer.request.id)}
+
+
+async def test_a_change_of_configuration_is_heard_of(w: World) -> None:
+    heard = Heard(w)
+    await w.rotate()
+    assert await heard.until(bool) == [Change(TENANT, "")]
+
+
+async def test_nothing_is_heard_of_a_unit_that_was_rolled_back(w: World) -> None:
+    answer = await w.ask()
+    heard = Heard(w)
+
+    def refused(tx: Any) -> None:
+        tx.tenants.bump_config(TENANT)
+        tx.audit.append(tx.audit.list_entries(TENANT, request_id=answer.request.id)[0][1])
+        raise GateError("no")
+
+    with pytest.raises(GateError):
+        await w.write(refused)
+    assert await heard.settled(w) == []
+
+
+async def test_a_unit_rolled_back_between_others_takes_only_its_own_changes_along(w: World) -> None:
+    heard = Heard(w)
+
+    def refused(tx: Any) -> None:
+        tx.tenants.bump_config("refused")
+        raise GateError("no")
+
+    kept = [w.write(lambda tx, n=n: tx.tenants.bump_config(f"kept-{n}")) for n in range(2)]  # type: ignore[misc]
+    await asyncio.gather(kept[0], w.write(refused), kept[1], return_exceptions=True)
+    assert await heard.settled(w) == [Change("kept-0", ""), Change("kept-1", "")]
+
+
+async def test_a_watcher_that_was_ended_hears_nothing_more(w: World) -> None:
+    heard, other = Heard(w), Heard(w)
+    heard.stop()
+    await w.ask()
+    await other.settled(w)
+    assert heard.changes == []
+
+
+async def test_an_idle_gate_hears_of_another_ones_verdict(w: World) -> None:
+    answer = await w.ask()
+    heard = Heard(w)
+    async with beside(w) as other:
+        await other.review(answer)
+    assert Change(TENANT, answer.request.id) in await heard.until(bool)
+
+
+async def test_an_idle_gate_hears_of_another_ones_configuration(w: World) -> None:
+    heard = Heard(w)
+    async with beside(w) as other:
+        await other.rotate()
+    assert Change(TENANT, "") in await heard.until(bool)
+
+
+async def test_a_busy_gate_hears_of_another_ones_verdict_with_its_next_commit(w: World) -> None:
+    answer = await w.ask()
+    async with beside(w) as other:
+        heard = Heard(w)
+        await asyncio.gather(other.review(answer), *(w.ask(100, task=f"task-{n}") for n in range(50)))
+    assert Change(TENANT, answer.request.id) in await heard.until(bool)
+
+
+def held(w: World, answer: Answer) -> asyncio.Task[Polled]:
+    async def wait() -> Polled:
+        selector = Selector(request_id=answer.request.id)
+        return await wait_decision(
+            w.gate, await w.caller(), selector, seconds=PATIENCE, known=None, draining=DrainFlag()
+        )
+
+    return asyncio.create_task(wait())
+
+
+async def told(other: Child, *words: str) -> str:
+    await other.say(json.dumps(words))
+    return await other.hear()
+
+
+@pytest.mark.slow
+async def test_a_second_process_wakes_who_waits_and_drops_what_is_remembered(w: World) -> None:
+    approved, paused = await w.ask(501), await w.ask(502)
+    waiting = [held(w, approved), held(w, paused)]
+    async with child("gate.tests.store.other_process", w.database.path) as other:  # type: ignore[attr-defined]
+        assert [await other.hear(), await told(other, "open")][0] == "ready"
+        assert await told(other, "approve", thread_of(approved), w.reviewer.id) == "approved"
+        assert (await waiting[0]).answer.status == "approved"
+        assert await told(other, "policy", POLICY.replace("default: allow", "default: reject")) == "2"
+        assert (await w.ask(100)).status == "reject"
+        assert await told(other, "pause", w.agent.id) == "paused"
+        assert (await waiting[1]).answer.request.reason_code == "agent_paused"
+        key = await told(other, "rotate", w.agent.id)
+    with pytest.raises(Unauthenticated):
+        await w.caller()
+    assert (await w.caller(key)).as_agent().state == "paused"
