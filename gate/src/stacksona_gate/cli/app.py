@@ -20,7 +20,7 @@ def _serve() -> typer.Typer:
 
 
 def _demo() -> typer.Typer:
-    from stacksona_gate.cli.serving import demo
+    from stacksona_gate.cli.demonstration import demo
 
     return demo
 

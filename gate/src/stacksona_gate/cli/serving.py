@@ -1,32 +1,27 @@
-"""``serve`` and ``demo``."""
+"""``serve``."""
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 from collections.abc import Coroutine
-from pathlib import Path
 from typing import Annotated, Final, NoReturn
 
 import typer
 import uvloop
 
 from stacksona_gate.cli.options import Database, Port
-from stacksona_gate.cli.session import database_named, on_gate_of
+from stacksona_gate.cli.session import database_named
 from stacksona_gate.cli.shell import single
-from stacksona_gate.config import Settings, read_settings, sqlite_path, variable
-from stacksona_gate.demo.world import Demo, prepare
+from stacksona_gate.config import read_settings, sqlite_path
 from stacksona_gate.domain.errors import Conflict, Invalid
 from stacksona_gate.main import configure_logging, setup_link
 from stacksona_gate.main import serve as serve_gate
 from stacksona_gate.service.gate import Gate
 
-DEMO_DATABASE: Final = "sqlite:///.demo/gate.db"
 LOOPBACK: Final = "127.0.0.1"
 
 serve = single("Serve the gate.")
-demo = single("Serve a prepared gate.")
 
 Host = Annotated[str, typer.Option("--host", help="Address to listen on.")]
 
@@ -44,46 +39,13 @@ def serve_command(host: Host = LOOPBACK, port: Port = 8420, database: Database =
     configure_logging(settings)
 
     async def announce(gate: Gate, url: str) -> None:
-        typer.echo(f"Stacksona Gate on {_address(host, port)}")
+        typer.echo(f"Stacksona Gate on {served_at(host, port)}")
         link = await setup_link(gate)
         if link is not None:
             typer.echo(f"Make the first admin: {link}")
 
     with database_named(settings):
         run_until_told(serve_gate(settings, host, port, ready=announce))
-
-
-@demo.command("demo")
-def demo_command(port: Port = 8420, database: Database = None) -> None:
-    """Serve a prepared gate, with a demo agent that asks about three refunds.
-
-    Keeps its data in .demo/gate.db of this folder unless --database says otherwise. Run it again to go on with the same
-    data, new passwords and a new key.
-    """
-    settings = _demo_settings(database)
-    check_address(LOOPBACK, port)
-    running = Demo(on_gate_of(settings, prepare), _address(LOOPBACK, port), typer.echo)
-    configure_logging(settings)
-    run_until_told(_demo(settings, port, running))
-
-
-async def _demo(settings: Settings, port: int, running: Demo) -> None:
-    async def announce(gate: Gate, public_url: str) -> None:
-        running.start(public_url)
-
-    try:
-        await serve_gate(settings, LOOPBACK, port, ready=announce)
-    finally:
-        running.stop()
-
-
-def _demo_settings(database: str | None) -> Settings:
-    """Quiet unless told otherwise: what the demo prints is what it is about."""
-    chosen = database or os.environ.get(variable("database_url")) or DEMO_DATABASE
-    settings = read_settings(database_url=chosen, log_level=os.environ.get(variable("log_level")) or "warning")
-    if chosen == DEMO_DATABASE:
-        Path(sqlite_path(chosen)).parent.mkdir(mode=0o700, exist_ok=True)
-    return settings
 
 
 def check_address(host: str, port: int) -> None:
@@ -111,5 +73,6 @@ def _end(number: int, frame: object) -> NoReturn:
     raise SystemExit(0)
 
 
-def _address(host: str, port: int) -> str:
+def served_at(host: str, port: int) -> str:
+    """The address as a link has it."""
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
