@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from gate.tests.browser.site import PASSWORD, Site, served
-from gate.tests.factories import thread_of
+from gate.tests.factories import World, thread_of
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 
 from stacksona_gate.domain.audit import COMMAND_LINE
@@ -110,6 +110,11 @@ def test_a_second_tab_hears_of_it_over_the_same_stream(site: Site, visit: Any) -
     ask(site, "Both saw it")
     for page in (first, second):
         expect(page.get_by_role("link", name="Both saw it")).to_be_visible(timeout=LIVE)
+    assert site.run(held_streams) == 1
+
+
+async def held_streams(w: World) -> int:
+    return w.gate.wakeups.count
 
 
 def test_the_focused_row_keeps_the_focus_when_others_arrive(site: Site, visit: Any) -> None:

@@ -11,6 +11,7 @@ from gate.tests.factories import PATIENCE, thread_of
 from gate.tests.web.browsing import Visit, visiting, words
 from starlette.requests import Request
 
+from stacksona_gate.domain.errors import Unavailable
 from stacksona_gate.domain.requests import Attachment
 from stacksona_gate.service import tasks
 from stacksona_gate.service.decisions import DrainFlag
@@ -254,6 +255,22 @@ async def test_the_state_of_a_thread_changes_with_what_its_page_shows() -> None:
         second = (await rita.get(f"{path}/state")).json()
         assert (second["revision"], second["status"]) == (1, "pending_review")
         assert first["version"] != second["version"]
+
+
+async def test_without_a_store_a_page_says_that_nothing_was_decided() -> None:
+    async with visiting() as guest:
+        rita = await guest.as_(guest.w.reviewer)
+        guest.w.gate.store = Away()  # type: ignore[assignment]
+        answer = await rita.get("/inbox")
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert "the store is away" in words(answer)
+
+
+class Away:
+    """A store that is not there."""
+
+    async def read(self, query: object) -> None:
+        raise Unavailable("the store is away", retry_after=1)
 
 
 async def test_a_refusal_is_a_page_in_the_same_tone() -> None:

@@ -93,6 +93,13 @@ async def test_another_sites_page_signs_nobody_in(headers: dict[str, str]) -> No
         assert "set-cookie" not in answer.headers
 
 
+async def test_another_sites_page_makes_no_first_admin() -> None:
+    async with visiting() as guest:
+        form = {"code": await first_start(guest), "email": "boss@example.com", "password": PASSWORD}
+        assert (await guest.post("/setup", form, Origin="https://evil.example")).status_code == 403
+        assert (await guest.post("/setup", form)).status_code == 303
+
+
 @pytest.mark.parametrize(
     "wanted",
     [

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from stacksona_gate.domain.errors import GateError
+from stacksona_gate.domain.errors import GateError, Unavailable
 from stacksona_gate.service.gate import Gate
+from stacksona_gate.service.people import Person
 from stacksona_gate.web.pages import Pages, see_other
 from stacksona_gate.web.visitors import SignInNeeded, visitor
 
@@ -63,9 +65,16 @@ def guarded(gate: Gate, pages: Pages, endpoint: Endpoint) -> Endpoint:
 async def error_page(gate: Gate, pages: Pages, request: Request, error: GateError) -> Response:
     """A refusal that a person can act on."""
     status = status_of(error)
-    person = None if status == 503 else await visitor(gate, request)
+    person = await _known(gate, request)
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
     title = TITLES.get(status, "Something went wrong")
     return await pages.page(
         "error.html", person, status=status, headers=headers, title=title, detail=error.detail, code=error.code
     )
+
+
+async def _known(gate: Gate, request: Request) -> Person | None:
+    """Who is signed in, as far as a store that may be away can tell."""
+    with suppress(Unavailable):
+        return await visitor(gate, request)
+    return None

@@ -308,7 +308,7 @@
   function keepDraft() {
     const field = document.querySelector("textarea[data-draft]");
     const done = document.querySelector("[data-done]");
-    const name = thread && `stacksona-draft-${thread.dataset.thread}`;
+    const name = thread && `stacksona-draft-${document.body.dataset.signedIn}-${thread.dataset.thread}`;
     if (done) stored(() => sessionStorage.removeItem(name));
     if (!field) return;
     if (field.value) stored(() => sessionStorage.setItem(name, field.value));
