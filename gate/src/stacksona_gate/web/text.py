@@ -64,11 +64,16 @@ def _marked(text: str) -> Markup:
 
 
 def _piece(piece: Piece) -> Markup:
-    return escape(piece.text) if piece.kind == "plain" else _mark(piece)
+    if piece.kind == "plain":
+        return escape(piece.text)
+    return _kept_mark(piece) if len(piece.original) <= _SHORT else _mark(piece)
 
 
-@lru_cache(maxsize=1024)
 def _mark(piece: Piece) -> Markup:
-    """The same few over and over, in a text made to take long."""
     mark = Markup('<span class="mark {kind}" title="{label}">{text}</span>')
     return mark.format(kind=piece.kind, label=piece.label, text=piece.text)
+
+
+_SHORT: Final = 16
+"""Characters of a mark worth keeping; a longer run would fill the memory with what an agent sent."""
+_kept_mark = lru_cache(maxsize=1024)(_mark)  # the same few over and over, in a text made to take long
