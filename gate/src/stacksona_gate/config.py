@@ -95,9 +95,10 @@ def sqlite_path(database_url: str) -> str:
     return path
 
 
-def root_secret(settings: Settings) -> bytes:
-    """The root secret: from the environment, a named file, or the file beside the database, made when missing.
+def root_secret(settings: Settings, *, make: bool) -> bytes:
+    """The root secret: from the environment, a named file, or the file beside the database.
 
+    ``make``: the database is new, so a secret that is missing is made; for any other it is lost, and said to be.
     Raises Invalid when it is unreadable or too short.
     """
     if settings.secret_key:
@@ -105,7 +106,7 @@ def root_secret(settings: Settings) -> bytes:
     if settings.secret_key_file:
         return _secret_in(Path(settings.secret_key_file))
     beside = Path(sqlite_path(settings.database_url) + ".key")
-    if not beside.exists():
+    if make and not beside.exists():
         _make_secret(beside)
     return _secret_in(beside)
 

@@ -91,7 +91,9 @@ async def opened(settings: Settings, public_url: str = "http://127.0.0.1:8420") 
     store = open_store(settings)
     store.start()
     try:
-        yield await build_gate(store, environment(settings, public_url), RootSecret(root_secret(settings)))
+        installed = await store.read(lambda tx: tx.installations.find()) is not None
+        root = RootSecret(root_secret(settings, make=not installed))
+        yield await build_gate(store, environment(settings, public_url), root)
     finally:
         store.close()
 
@@ -165,6 +167,8 @@ async def serve(settings: Settings, host: str, port: int, *, ready: Ready | None
             waiting = asyncio.create_task(_when_started(server, gate, ready))
             await server.serve()
             waiting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await waiting
 
 
 def tune_interpreter() -> None:
@@ -177,8 +181,12 @@ def tune_interpreter() -> None:
 async def _when_started(server: uvicorn.Server, gate: Gate, ready: Ready | None) -> None:
     while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
         await asyncio.sleep(0.01)
-    if ready is not None:
-        await ready(gate, gate.env.public_url)
+    try:
+        if ready is not None:
+            await ready(gate, gate.env.public_url)
+    except BaseException:
+        server.should_exit = True  # half a start is none
+        raise
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from functools import cache
 from typing import Final
 
 from argon2 import PasswordHasher
@@ -16,8 +17,6 @@ from stacksona_gate.domain.errors import Invalid, Unavailable
 from stacksona_gate.service.environment import Environment
 
 _HASHER: Final = PasswordHasher()
-_NOBODY: Final = _HASHER.hash("nobody's password")
-"""Checked when there is no such account, so that the time taken does not tell."""
 
 PASSWORD_LEAST: Final = 12
 PASSWORD_MOST: Final = 1024
@@ -50,6 +49,12 @@ class RootSecret:
             ) from None
 
 
+@cache
+def _nobody() -> str:
+    """Checked when there is no such account, so that the time taken does not tell."""
+    return _HASHER.hash("nobody's password")
+
+
 def hash_password(password: str) -> str:
     """Argon2id with the library's current parameters. Slow on purpose: call it in a thread. Raises Invalid."""
     if len(password) < PASSWORD_LEAST:
@@ -64,7 +69,7 @@ def password_matches(password_hash: str | None, password: str) -> bool:
     if len(password) > PASSWORD_MOST:
         password = ""
     try:
-        _HASHER.verify(password_hash or _NOBODY, password)
+        _HASHER.verify(password_hash or _nobody(), password)
     except (VerificationError, InvalidHashError):
         return False
     return password_hash is not None

@@ -32,7 +32,7 @@ DECIDED: Final = "already_decided"
 
 async def create_request(context: Context, call: Call) -> Reply:
     """Asks whether an action may run. The answer is 200 whatever it is; run the action only on `allow`."""
-    caller = await context.caller(call, current=False)
+    caller = await acting_caller(context, call)
     agent = caller.as_acting_agent()
     context.limit_rate(agent)
     task_id = task_of(call)
@@ -43,6 +43,14 @@ async def create_request(context: Context, call: Call) -> Reply:
     answer = await submit(context.gate, caller, task_id, ask_of(body, warnings), key)
     context.count(answer.status)
     return decision_reply(answer)
+
+
+async def acting_caller(context: Context, call: Call) -> Caller:
+    """Who asks, as last read: a decision is written only if that still holds. A refusal rests on what holds now."""
+    caller = await context.caller(call, current=False)
+    if caller.agent is not None and caller.agent.state == "active" and caller.agent.api_access:
+        return caller
+    return await context.caller(call)
 
 
 def ask_of(body: RequestBody, warnings: tuple[str, ...]) -> Ask:
