@@ -58,7 +58,7 @@ NOT_YET: Final = {
 
 
 @cache
-def tests_in(file: str) -> frozenset[str]:
+def functions_of(file: str) -> frozenset[str]:
     """Names of the test functions of a file; none when there is no such file."""
     path = TESTS / file
     if not path.is_file():
@@ -72,7 +72,7 @@ DEFINITIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 def exists(test: str) -> bool:
     file, _, name = test.partition("::")
-    return name in tests_in(file)
+    return name in functions_of(file)
 
 
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise["id"])
