@@ -102,7 +102,7 @@ def change_user(
             "a role is admin, reviewer or auditor", errors=(FieldError("role", "admin, reviewer or auditor"),)
         )
     tx.people.update_user(changed)
-    if tx.people.count_admins(tenant_id) == 0:
+    if user.role == ADMIN and tx.people.count_admins(tenant_id) == 0:
         raise Invalid("this is the last admin: make another one first")
     if (changed.role, changed.state, changed.password_hash) != (user.role, user.state, user.password_hash):
         tx.people.delete_sessions_of(tenant_id, user.id)

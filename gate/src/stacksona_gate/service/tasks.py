@@ -119,7 +119,7 @@ def report_outcome(
         given, _, kept_flag = earlier.partition(" ")
         return given, kept_flag or None
     now = env.now()
-    flag = outcome_flag(tx, caller, request, report)
+    flag = outcome_flag(tx, request, report)
     outcome = Outcome(
         env.id("out_", now),
         request.id,
@@ -142,13 +142,13 @@ def report_outcome(
     return outcome.id, flag
 
 
-def outcome_flag(tx: Tx, caller: Caller, request: Request, report: OutcomeReport) -> str | None:
+def outcome_flag(tx: Tx, request: Request, report: OutcomeReport) -> str | None:
     """What is wrong with an outcome: only an execution can be."""
     if report.status != "executed":
         return None
     if request.status not in status.MAY_RUN:
         return "not_approved"
-    if caller.as_agent().signed_approvals and request.redeemed_at is None:
+    if request.approval_id is not None and request.redeemed_at is None:
         return "not_redeemed"
     if report.payload_digest is not None and report.payload_digest != request.payload_digest:
         return "other_payload"
