@@ -1,0 +1,197 @@
+"""The words of the generated pages. A test fails when one is missing, or when one is about nothing."""
+
+from __future__ import annotations
+
+from typing import Final
+
+SETTINGS: Final = """\
+Every setting is an environment variable. `serve` and every other command read the same ones. A value that is not
+allowed stops the command, and the message says what is allowed.
+
+`STACKSONA_ALLOWED_NETWORKS` and `STACKSONA_LISTEN_URL` are read and checked, and nothing uses them yet: see
+[what does not work yet](../limits.md).
+"""
+
+COMMAND_LINE: Final = """\
+After `make setup` the command is `.venv/bin/stacksona-gate`. It works whether or not a server runs on the database:
+what it changes holds in the server at once. With `--json` it prints JSON for programs.
+
+Exit code 0: done. 1: refused, or different from what was expected. 2: the command line itself is wrong.
+"""
+
+AUDIT: Final = """\
+Each decision, review, note, key, policy, user, token and redemption writes a row, in the transaction of what it
+records. Rows are never changed and never deleted. Read them with `GET /api/admin/audit` (admin or auditor); a thread's
+own rows are part of its export.
+
+A flood of the same refusal makes at most one row a minute for each cause. `stands_for` in such a row says how many
+refusals it counts.
+"""
+
+LEAF: Final = """\
+## The format of a row
+
+A row has a `leaf` and `private` values.
+
+`leaf` is an object in its RFC 8785 form. It never changes:
+
+| field | meaning |
+| --- | --- |
+| `v` | version of this format: `1` |
+| `id` | `aud_` and 32 hexadecimal digits, random |
+| `tenant` | the tenant |
+| `event` | one of the events above |
+| `at` | time, RFC 3339, UTC |
+| `actor` | `kind` (`agent`, `verifier`, `user`, `command_line`, `gate` or `unknown`) and `id` |
+| `objects` | ids by kind: `request`, `thread`, `task`, `agent` and so on |
+| `policy_version`, `status`, `reason_code` | where the event has them |
+| `commitments` | for every private value: its name, and SHA-256 over salt and value in hexadecimal |
+
+`private` maps the same names to `{"salt", "value"}`. The salt is 32 random bytes in hexadecimal. To check a
+commitment, take SHA-256 over the salt's bytes followed by the value's RFC 8785 form. Texts, payloads, addresses, mail
+addresses and names are private values: erasing one leaves the leaf as it was.
+
+The rows are not sealed into a signed tree yet: see [what does not work yet](../limits.md).
+"""
+
+EVENTS: Final = {
+    "agent.changed": "An agent's settings were changed.",
+    "agent.created": "An agent was made.",
+    "agent.paused": "An agent was paused: its open threads were rejected, its unredeemed approvals revoked.",
+    "agent.resumed": "A paused agent may ask again.",
+    "approval.redeemed": "An approval was redeemed, the one time that there is.",
+    "approval.refused": "A redemption was refused; `reason_code` says why.",
+    "calls.refused": "Calls without a good key or a readable body were refused.",
+    "installation.created": "The database was made.",
+    "key.created": "An agent or a verifier got a key.",
+    "key.revoked": "Reserved: no row is written yet. An old key's end is part of `key.rotated`.",
+    "key.rotated": "An agent's old keys were ended, at once or after an overlap.",
+    "outcome.reported": "An agent said what became of an action.",
+    "policy.changed": "A new version of the policy is in force.",
+    "policy.reverted": "An earlier version of the policy is in force again, as a new version.",
+    "request.decided": "A request was answered at once, with `allow` or `reject`.",
+    "session.ended": "Somebody signed out.",
+    "session.refused": "A sign-in failed.",
+    "session.started": "Somebody signed in.",
+    "settings.changed": "Reserved: no row is written yet.",
+    "signing_key.created": "The first key that signs approvals was made.",
+    "signing_key.rotated": "Another key signs approvals from now on.",
+    "task.event": "An agent put an event on a task's timeline.",
+    "thread.agent_paused": "A thread was rejected because its agent was paused.",
+    "thread.approved": "A person approved a thread.",
+    "thread.cancelled": "An agent took its question back.",
+    "thread.changes_requested": "A person asked the agent for changes.",
+    "thread.claimed": "A person took a thread on.",
+    "thread.expired": "A thread was rejected because nobody decided in time.",
+    "thread.exported": "A person exported a thread.",
+    "thread.noted": "A person wrote a note on a thread.",
+    "thread.opened": "A request waits for people.",
+    "thread.rejected": "A person rejected a thread, or the policy rejected its new revision.",
+    "thread.released": "A person let go of a thread.",
+    "thread.revised": "An agent sent a new revision.",
+    "token.created": "A person got a personal token.",
+    "token.revoked": "A personal token was revoked.",
+    "tool.discovered": "Reserved: no row is written yet. `GET /api/admin/tools` lists discovered tools.",
+    "user.changed": "A user's name, role, password or access was changed.",
+    "user.created": "A user was made.",
+    "verifier.changed": "A verifier's tools were changed, or it was switched off or on.",
+    "verifier.created": "A verifier was made.",
+    "webhook.changed": "Reserved: no row is written yet. A new webhook address is part of `agent.changed`.",
+}
+
+ERRORS: Final = """\
+Every error is a problem document (RFC 9457) with the content type `application/problem+json`:
+
+| field | meaning |
+| --- | --- |
+| `type` | `urn:stacksona:problem:` and the code; `about:blank` when the call could not even be read as HTTP |
+| `title` | the status in words |
+| `status` | the HTTP status |
+| `detail` | what is wrong, and what to do next |
+| `code` | the one cause; it never changes its meaning |
+| `http_request_id` | the same as the header `X-Request-Id` |
+| `errors` | with 422: a list of `field` and `message` |
+| `valid`, `reason` | with a refused redemption only |
+
+**No error allows anything.** No error carries `X-Gate-Decision`. 429 and 503 may carry `Retry-After`, in seconds.
+After a 503 nothing was decided: the same call may be sent again. When no answer came at all, send the call again with
+the same `Idempotency-Key`: the first decision comes back if there was one.
+"""
+
+CODES_ABOUT: Final = "`invalid_<field>` stands for one code per field of a query, such as `invalid_limit`."
+
+CODES: Final = {
+    "agent_paused": "The agent is paused. Its GETs still answer.",
+    "already_decided": "The thread is no longer pending.",
+    "api_access_off": "API access is switched off for this agent.",
+    "approval_refused": "The redemption is refused; `reason` says why. Nothing was used up.",
+    "approval_revoked": "This `Idempotency-Key` got an `allow` that a pause has revoked. Ask with a new key.",
+    "claimed": "Another person has taken the thread on.",
+    "conflict": "The thing is not in the state that the call is about, or was changed at the same time.",
+    "cross_site": "The call came from another site's page.",
+    "csrf": "The session's `X-CSRF-Token` is missing or out of date.",
+    "draining": "The process is about to end. `/readyz` only.",
+    "edit_unreadable": "The edited payload on the page is not a JSON object.",
+    "email_taken": "There is a user with this mail address.",
+    "fault": "A fault in the gate. Nothing was allowed; the log says more.",
+    "forbidden": "The key, the token or the role does not allow this.",
+    "idempotency_mismatch": "The `Idempotency-Key` was used for another body.",
+    "insecure_transport": "Signing in over plain http is refused outside loopback.",
+    "invalid": "A field's value is not allowed; `errors` names the fields.",
+    "invalid_<field>": "A field of the query has a value that is not allowed.",
+    "invalid_from": "`from`, the version to compare with, is missing.",
+    "invalid_id": "The task id has other characters than those allowed, or is too long.",
+    "invalid_idempotency_key": "The `Idempotency-Key` is empty or too long.",
+    "invalid_note": "The note about a policy is too long.",
+    "invalid_redeemed": "`redeemed` is not `true` or `false`.",
+    "invalid_since": "`since` is not a time.",
+    "invalid_status": "`status` is not one of the five.",
+    "malformed": "The call cannot be read, or can be read in two ways.",
+    "method_not_allowed": "The address does not take this method; `Allow` lists those it takes.",
+    "name_taken": "There is a thing with this name.",
+    "not_found": "There is no such thing, or none that the caller may know of.",
+    "nothing_to_revise": "A revision without any field to change.",
+    "one_id": "Name exactly one of the ids.",
+    "policy_invalid": "The policy cannot be read; `errors` names every cause with its line.",
+    "precondition_failed": "`If-Match` names an older state: somebody changed it since.",
+    "refused_by_rule": "The policy rejects the edited payload. The thread is still pending.",
+    "revision_moved": "There is a newer revision than the one that the reviewer saw.",
+    "sign_in_throttled": "Too many failed sign-ins.",
+    "thread_id_missing": "A revision without its thread.",
+    "too_large": "The body is over its limit.",
+    "too_many": "A limit on calls or on held answers is reached.",
+    "unauthenticated": "The key or token is missing, malformed, unknown, replaced or revoked; or a password is wrong.",
+    "unavailable": "The store cannot be written, or there is no key to sign with. Nothing was decided.",
+    "unsupported_media_type": "A content type that this operation does not read.",
+}
+
+REFUSED: Final = """\
+`POST /api/agent/approvals/validate` answers 403 with `"code": "approval_refused"`, `"valid": false` and a `reason`.
+A refusal never uses the approval up.
+"""
+
+REASONS: Final = {
+    "already_used": "The approval was redeemed before.",
+    "bad_signature": "This is no token of this gate, or it was changed.",
+    "expired": "The token is over (15 minutes) or its approval is. Read the decision again for a fresh token.",
+    "payload_mismatch": "The payload or its digest is not the approved one.",
+    "payload_required": "This approval needs `tool_name` and the payload or its digest.",
+    "revoked": "The agent was paused after the approval was given, or a newer revision replaced it.",
+    "unknown": "There is no such approval.",
+    "wrong_agent": "The approval was given to another agent.",
+    "wrong_task": "The approval is for another task.",
+    "wrong_tool": "The approval is for another tool, or for one that this verifier does not serve.",
+}
+
+API: Final = """\
+A running gate describes itself: `/docs` is the reference to read, `/openapi.json` the OpenAPI 3.1 document. This page
+is the short list.
+
+Keys go in `Authorization: Bearer …`. Answers are UTF-8 JSON. Every answer has `X-Request-Id`. A decision has
+`X-Gate-Decision`, and `X-Gate-Thread-Id` and `X-Gate-Approval-Token` where there is one. See [statuses](statuses.md)
+and [errors](errors.md).
+
+POSTs of the agent API take JSON or `application/x-www-form-urlencoded`. In a form, `payload[amount:number]=500` is the
+number 500 and `payload[currency]=usd` the text `usd`; `:boolean` and `:json` are the other types. Grammar and examples:
+[forms as bodies](../../conformance/forms/README.md).
+"""
