@@ -42,6 +42,7 @@ from stacksona_gate.service.threads import expire_due
 from stacksona_gate.service.wakeups import Wakeups
 from stacksona_gate.store.base import Change, Store
 from stacksona_gate.store.sqlite import SQLiteStore
+from stacksona_gate.web.routes import missing
 from stacksona_gate.web.routes import routes as web_routes
 
 
@@ -119,7 +120,7 @@ def build_app(gate: Gate) -> tuple[ASGIApp, Context]:
         *build_routes((*REVIEW_OPERATIONS, *ADMIN_OPERATIONS), PeopleContext(gate, context.draining), context.refused),
         *web_routes(gate, context.draining),
     ]
-    return Router(routes, redirect_slashes=False, default=not_found), context
+    return Router(routes, redirect_slashes=False, default=missing(gate, not_found)), context
 
 
 class GateServer(uvicorn.Server):

@@ -1,4 +1,4 @@
-"""Problem documents (RFC 9457). The one table from kinds of errors to HTTP status."""
+"""Problem documents (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -6,21 +6,7 @@ from typing import Final
 
 import msgspec
 
-from stacksona_gate.domain.errors import FieldError, GateError
-
-STATUS: Final = {
-    "malformed": 400,
-    "unauthenticated": 401,
-    "forbidden": 403,
-    "not_found": 404,
-    "conflict": 409,
-    "precondition_failed": 412,
-    "too_large": 413,
-    "unsupported_media_type": 415,
-    "invalid": 422,
-    "too_many": 429,
-    "unavailable": 503,
-}
+from stacksona_gate.domain.errors import HTTP_STATUS, FieldError, GateError
 
 TITLES: Final = {
     400: "Malformed call",
@@ -61,7 +47,7 @@ def problem(status: int, code: str, detail: str, request_id: str) -> Problem:
 
 def problem_of(error: GateError, request_id: str) -> Problem:
     """The problem document of an expected refusal."""
-    made = problem(STATUS[error.kind], error.code, error.detail, request_id)
+    made = problem(HTTP_STATUS[error.kind], error.code, error.detail, request_id)
     named = error.errors or ((FieldError("", error.detail),) if error.kind == "invalid" else ())
     made.errors = [{"field": item.field, "message": item.message} for item in named]
     return made

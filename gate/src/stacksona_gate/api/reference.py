@@ -89,7 +89,7 @@ class FieldRow:
     type: Pieces
     """Pieces that are names of shapes are told apart."""
     required: bool
-    text: str
+    text: Pieces
     place: str = ""
 
 
@@ -207,12 +207,14 @@ class _Reader:
 
     def parameter(self, parameter: Json) -> FieldRow:
         kind = self.linked(self.type_of(parameter["schema"]))
-        return FieldRow(parameter["name"], kind, parameter["required"], parameter["description"], parameter["in"])
+        return FieldRow(
+            parameter["name"], kind, parameter["required"], pieces(parameter["description"]), parameter["in"]
+        )
 
     def fields(self, schema: Json) -> Iterator[FieldRow]:
         required = schema.get("required", ())
         for name, field in schema.get("properties", {}).items():
-            yield FieldRow(name, self.linked(self.type_of(field)), name in required, self.limits(field))
+            yield FieldRow(name, self.linked(self.type_of(field)), name in required, pieces(self.limits(field)))
 
     def type_of(self, schema: Json) -> str:
         """A type in few words."""
@@ -289,7 +291,8 @@ def _pretty(value: Json) -> str:
 def _rest(text: str) -> str:
     """A description without its first sentence, which is the title already."""
     parts = re.split(r"(?<=[.:;])\s", text, maxsplit=1)
-    return parts[1] if len(parts) > 1 else ""
+    rest = parts[1] if len(parts) > 1 else ""
+    return rest[:1].upper() + rest[1:]
 
 
 def _shown(value: object) -> str:

@@ -1,11 +1,12 @@
 """What can be wrong with a call. Each error has a stable ``code`` and a detail that says what to do next.
 
-HTTP status is not chosen here but in one table in ``api/errors.py``.
+``HTTP_STATUS`` is the one table from kinds of errors to HTTP status, for the API and the pages alike.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,3 +106,18 @@ class Unavailable(GateError):
     """Nothing was decided: the store, the key or the start-up is not there."""
 
     kind = code = "unavailable"
+
+
+HTTP_STATUS: Final = {
+    "malformed": 400,
+    "unauthenticated": 401,
+    "forbidden": 403,
+    "not_found": 404,
+    "conflict": 409,
+    "precondition_failed": 412,
+    "too_large": 413,
+    "unsupported_media_type": 415,
+    "invalid": 422,
+    "too_many": 429,
+    "unavailable": 503,
+}

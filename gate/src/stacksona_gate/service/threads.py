@@ -162,6 +162,7 @@ def revise(tx: Tx, env: Environment, caller: Caller, task_id: str, thread_id: st
         "payload": payload_of(revised.payload),
         "payload_digest": revised.payload_digest,
         "subject": revised.subject,
+        "message": revised.message,
     }
     record(tx, env, revised, "thread.revised", actor=actor, private=private)
     if revised.status == status.REJECTED:

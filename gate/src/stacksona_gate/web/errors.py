@@ -1,35 +1,26 @@
-"""Refusals as pages. The HTTP status of each kind is chosen here."""
+"""Refusals as pages."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from stacksona_gate.domain.errors import GateError, Unavailable
+from stacksona_gate.domain.errors import HTTP_STATUS, GateError, NotFound, Unavailable
 from stacksona_gate.service.gate import Gate
 from stacksona_gate.service.people import Person
 from stacksona_gate.web.pages import Pages, see_other
 from stacksona_gate.web.visitors import SignInNeeded, visitor
 
+log = logging.getLogger(__name__)
+
 Endpoint = Callable[[Request], Awaitable[Response]]
 
-STATUS: Final = {
-    "malformed": 400,
-    "invalid": 422,
-    "unauthenticated": 401,
-    "forbidden": 403,
-    "not_found": 404,
-    "conflict": 409,
-    "precondition_failed": 412,
-    "too_large": 413,
-    "unsupported_media_type": 415,
-    "too_many": 429,
-    "unavailable": 503,
-}
 TITLES: Final = {
     400: "That could not be read",
     401: "Sign in first",
@@ -45,7 +36,7 @@ TITLES: Final = {
 
 
 def status_of(error: GateError) -> int:
-    return STATUS.get(error.kind, 500)
+    return HTTP_STATUS.get(error.kind, 500)
 
 
 def guarded(gate: Gate, pages: Pages, endpoint: Endpoint) -> Endpoint:
@@ -58,8 +49,23 @@ def guarded(gate: Gate, pages: Pages, endpoint: Endpoint) -> Endpoint:
             return see_other(needed.location)
         except GateError as error:
             return await error_page(gate, pages, request, error)
+        except Exception:
+            log.exception("fault in a page")
+            fault = GateError("The gate has a fault here: nothing was decided. Its log says more.", code="fault")
+            return await error_page(gate, pages, request, fault)
 
     return answer
+
+
+def missing_page(gate: Gate, pages: Pages) -> ASGIApp:
+    """What a browser sees at an address where there is nothing."""
+
+    async def missing(scope: Scope, receive: Receive, send: Send) -> None:
+        error = NotFound("There is nothing at this address.")
+        response = await error_page(gate, pages, Request(scope, receive), error)
+        await response(scope, receive, send)
+
+    return missing
 
 
 async def error_page(gate: Gate, pages: Pages, request: Request, error: GateError) -> Response:

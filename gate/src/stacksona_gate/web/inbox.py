@@ -18,9 +18,9 @@ from stacksona_gate.service import reviews
 from stacksona_gate.service.gate import Gate
 from stacksona_gate.service.people import get_user
 from stacksona_gate.service.reviews import Listed, Page
+from stacksona_gate.service.transactions import Tx
 from stacksona_gate.web.pages import Pages
 from stacksona_gate.web.payloads import Value, key_values
-from stacksona_gate.web.stored import Tx
 from stacksona_gate.web.visitors import signed_in
 from stacksona_gate.web.wording import FOLDERS
 

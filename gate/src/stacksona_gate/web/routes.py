@@ -5,12 +5,13 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stacksona_gate.service.decisions import DrainFlag
 from stacksona_gate.service.gate import Gate
 from stacksona_gate.web.assets import Assets
 from stacksona_gate.web.attachments import Attachments
-from stacksona_gate.web.errors import Endpoint, guarded
+from stacksona_gate.web.errors import Endpoint, guarded, missing_page
 from stacksona_gate.web.inbox import Inbox
 from stacksona_gate.web.live import Live
 from stacksona_gate.web.pages import Pages, see_other
@@ -53,6 +54,18 @@ def routes(gate: Gate, draining: DrainFlag | None = None) -> list[BaseRoute]:
         post("/inbox/{thread_id}/claim", reviewing.claim),
         post("/inbox/{thread_id}/release", reviewing.release),
     ]
+
+
+def missing(gate: Gate, otherwise: ASGIApp) -> ASGIApp:
+    """The router's last word: a page for browsers, ``otherwise`` for programs."""
+    page = missing_page(gate, Pages(Assets()))
+
+    async def last_word(scope: Scope, receive: Receive, send: Send) -> None:
+        browser = scope["type"] == "http" and b"text/html" in dict(scope["headers"]).get(b"accept", b"")
+        chosen = page if browser and not scope["path"].startswith(("/api/", "/.well-known/")) else otherwise
+        await chosen(scope, receive, send)
+
+    return last_word
 
 
 async def _home(request: Request) -> Response:

@@ -18,13 +18,13 @@ from stacksona_gate.service import reviews
 from stacksona_gate.service.gate import Gate
 from stacksona_gate.service.people import Person
 from stacksona_gate.service.reviews import ThreadView
+from stacksona_gate.service.transactions import Tx
 from stacksona_gate.web import wording
 from stacksona_gate.web.conversation import Said, Step, conversation, names_of, timeline
 from stacksona_gate.web.inbox import find_person
 from stacksona_gate.web.pages import HEADERS, Pages
 from stacksona_gate.web.payloads import Difference, Table, Value, differences, editable, key_values, table
 from stacksona_gate.web.reasons import Why, why
-from stacksona_gate.web.stored import Tx
 from stacksona_gate.web.values import objects, texts
 from stacksona_gate.web.visitors import signed_in
 

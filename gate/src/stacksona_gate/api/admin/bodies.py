@@ -17,7 +17,7 @@ UserIds = Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=1
 ToolName = Annotated[str, Meta(pattern=f"^{TOOL_NAME.pattern}$", min_length=1, max_length=200)]
 ToolNames = Annotated[list[ToolName], Meta(min_length=1, max_length=1000)]
 Role = Literal["admin", "reviewer", "auditor"]
-Email = Annotated[str, Meta(min_length=3, max_length=320)]
+Email = Annotated[str, Meta(min_length=3, max_length=320, pattern=r"^\s*\S+@\S+\s*$")]
 Password = Annotated[str, Meta(min_length=12, max_length=1024)]
 Action = Literal["allow", "review", "reject"]
 RuleType = Literal["upper_limit", "lower_limit", "between", "contains", "regex"]

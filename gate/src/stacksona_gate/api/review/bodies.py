@@ -15,7 +15,7 @@ class ReviewBody(msgspec.Struct, forbid_unknown_fields=True):
     revision: Annotated[
         int, Meta(ge=1, le=1_000_000, description="The revision that you looked at; another one is 409")
     ]
-    message: Annotated[str, Meta(max_length=5000, description="Your words; the agent reads them")] = ""
+    message: Annotated[str, Meta(max_length=10_000, description="Your words; the agent reads them")] = ""
     payload: Annotated[
         dict[str, object] | None,
         Meta(description="With approve: the payload to approve instead; a rule that rejects it still refuses"),
