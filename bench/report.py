@@ -68,7 +68,7 @@ def print_table(lines: Sequence[Line], conditions: Sequence[str]) -> None:
     for line in lines:
         verdict = "" if line.holds is None else ("holds" if line.holds else "BELOW TARGET")
         print(_row(line.what, line.measured, line.target, verdict))
-    print("\nconditions: " + "; ".join(conditions))
+    print("\nconditions: " + "; ".join([*conditions, f"load at the end {os.getloadavg()[0]:.1f}"]))
 
 
 def _row(what: str, measured: str, target: str, verdict: str) -> str:
@@ -78,9 +78,8 @@ def _row(what: str, measured: str, target: str, verdict: str) -> str:
 
 def conditions(folder: Path) -> list[str]:
     """Of this machine and these versions."""
-    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     return [
-        f"{os.cpu_count()} CPUs, load {load}",
+        f"{os.cpu_count()} CPUs, load at the start {os.getloadavg()[0]:.1f}",
         f"Python {platform.python_version()}",
         f"SQLite {apsw.sqlite_lib_version()}",
         f"files on {_file_system(folder)}",

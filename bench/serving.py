@@ -69,12 +69,13 @@ async def get_first_page(context: Context, call: Call) -> Reply:
     """What the inbox reads for its first page, without drawing it."""
     gate = context.gate
     user = await gate.store.read(_admin)
-    page, counts = await gate.store.scan(lambda tx: _first_page(tx, user))
+    folder = call.query().get("folder", "new")
+    page, counts = await gate.store.scan(lambda tx: _first_page(tx, user, folder))
     return json_reply({"threads": len(page.threads), "counts": counts})
 
 
-def _first_page(tx: Tx, user: User) -> tuple[reviews.Page, dict[str, int]]:
-    page = reviews.list_threads(tx, user, ThreadFilter(folder="new", limit=_PAGE))
+def _first_page(tx: Tx, user: User, folder: str) -> tuple[reviews.Page, dict[str, int]]:
+    page = reviews.list_threads(tx, user, ThreadFilter(folder=folder, limit=_PAGE))
     return page, reviews.count_folders(tx, user)
 
 
