@@ -90,7 +90,7 @@ async def test_an_edited_payload_goes_with_approve_only(home: House) -> None:
         said("allow"),
         said(revision=0),
         said(revision="1"),
-        said(message="x" * 5001),
+        said(message="x" * 10_001),
         said(payload=[1]),
         said(paylod={"amount": 1}),
     ],

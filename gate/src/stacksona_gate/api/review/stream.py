@@ -18,7 +18,8 @@ SETTLE_SECONDS: Final = 0.2
 async def stream_changes(context: PeopleContext, call: Call) -> Events:
     """Tells when something changed, as server-sent events.
 
-    `changed` comes when anything of the workspace changed, a comment at least every 15 seconds. The stream ends when the session or token is no longer valid.
+    `changed` comes when anything of the workspace changed, a comment at least every 15 seconds. The stream ends
+    when the session or token is no longer valid.
     """
     person = await context.person(call)
     _enter(context, person)  # a full house is a 429 here, not an event later
