@@ -81,16 +81,25 @@ class Call:
 
     async def while_connected[T](self, work: Awaitable[T]) -> T:
         """Awaits ``work``; raises ClientGone when the caller hangs up first, so that nothing waits for nobody."""
-        task = asyncio.ensure_future(work)
+        # The work runs in this very task and only the watcher in another: thousands of answers are held at once.
+        current, over = asyncio.current_task(), False
         watcher = asyncio.ensure_future(self._gone())
+
+        def leave(gone: asyncio.Future[None]) -> None:
+            if current is not None and not over and not gone.cancelled():
+                current.cancel()
+
+        watcher.add_done_callback(leave)
         try:
-            await asyncio.wait((task, watcher), return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
-            raise ClientGone
+            return await work
+        except asyncio.CancelledError:
+            if current is None or not watcher.done() or watcher.cancelled():
+                raise
+            current.uncancel()
+            raise ClientGone from None
         finally:
+            over = True
             watcher.cancel()
-            task.cancel()
 
     async def _gone(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":

@@ -52,7 +52,7 @@ class SQLiteStore:
         self._vfs = vfs
         self._commit_seconds = commit_seconds
         self._local = threading.local()
-        self._patience: dict[asyncio.AbstractEventLoop, _Patience] = {}
+        self._desks: dict[asyncio.AbstractEventLoop, _Desk] = {}
         self._readers: list[SQLiteRows] = []
         self._scans = ThreadPoolExecutor(2, thread_name_prefix="gate-scan")
         self._watchers: list[tuple[asyncio.AbstractEventLoop, Watcher]] = []
@@ -84,6 +84,8 @@ class SQLiteStore:
         """Finishes what waits, then closes."""
         if self._open:
             self._open = False
+            for desk in self._desks.values():
+                desk.hand_over()
             self._writer.jobs.put(None)
             self._writer.join()
             self._checkpointer.stop()
@@ -131,7 +133,7 @@ class SQLiteStore:
                     backup.step(256)
 
     def load(self) -> Load:
-        return Load(self._writer.jobs.qsize(), self._writer.commits, self._writer.committed_jobs)
+        return Load(self._writer.waiting, self._writer.commits, self._writer.committed_jobs)
 
     def _require_open(self) -> None:
         if not self._open:
@@ -139,12 +141,14 @@ class SQLiteStore:
 
     async def _in_batch(self, work: Any) -> Any:
         self._require_open()
-        if self._writer.jobs.qsize() > WAITING_MOST:
+        if self._writer.waiting > WAITING_MOST:
             raise Unavailable("the store takes no more writes now: nothing was decided, try again", retry_after=1)
         loop = asyncio.get_running_loop()
         job = Job(work, loop, loop.create_future(), loop.time() + self._commit_seconds)
-        self._patience.setdefault(loop, _Patience()).watch(job)
-        self._writer.jobs.put(job)
+        desk = self._desks.get(loop)
+        if desk is None:
+            desk = self._desks[loop] = _Desk(loop, self._writer)
+        desk.take(job)
         try:
             return await job.future
         except asyncio.CancelledError:
@@ -174,25 +178,39 @@ class SQLiteStore:
                 loop.call_soon_threadsafe(watcher, changes)
 
 
-class _Patience:
-    """Gives jobs up whose time is over: one timer for all of them, because one for each showed in the profile."""
+class _Desk:
+    """Where one event loop's jobs pass: handed to the writer once per turn of the loop, given up when time is over.
 
-    def __init__(self) -> None:
-        self._jobs: deque[Job] = deque()
+    Both per job showed in the profile: a hand-over each makes small batches, a timer each costs more than the queue.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, writer: Writer) -> None:
+        self._loop = loop
+        self._writer = writer
+        self._new: list[Job] = []
+        self._waiting: deque[Job] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
-    def watch(self, job: Job) -> None:
-        while self._jobs and self._jobs[0].future.done():
-            self._jobs.popleft()
-        self._jobs.append(job)
+    def take(self, job: Job) -> None:
+        while self._waiting and self._waiting[0].future.done():
+            self._waiting.popleft()
+        self._waiting.append(job)
+        if not self._new:
+            self._loop.call_soon(self.hand_over)
+        self._new.append(job)
         if self._timer is None:
-            self._timer = job.loop.call_at(job.deadline, self._look, job.loop)
+            self._timer = self._loop.call_at(job.deadline, self._look)
 
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        now = loop.time()
-        while self._jobs and (self._jobs[0].future.done() or self._jobs[0].deadline <= now):
-            _give_up(self._jobs.popleft())
-        self._timer = loop.call_at(self._jobs[0].deadline, self._look, loop) if self._jobs else None
+    def hand_over(self) -> None:
+        if self._new:
+            jobs, self._new = self._new, []
+            self._writer.jobs.put(jobs)
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        while self._waiting and (self._waiting[0].future.done() or self._waiting[0].deadline <= now):
+            _give_up(self._waiting.popleft())
+        self._timer = self._loop.call_at(self._waiting[0].deadline, self._look) if self._waiting else None
 
 
 def _give_up(job: Job) -> None:

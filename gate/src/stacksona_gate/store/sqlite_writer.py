@@ -55,7 +55,8 @@ class Writer(threading.Thread):
 
     def __init__(self, open_rows: Callable[[], SQLiteRows], publish: Callable[[Sequence[Change]], None]) -> None:
         super().__init__(name="gate-writer", daemon=True)
-        self.jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self.jobs: queue.SimpleQueue[list[Job] | None] = queue.SimpleQueue()
+        """What an event loop hands over in one turn; None: the end."""
         self.commits = 0
         self.committed_jobs = 0
         self._open_rows = open_rows
@@ -83,18 +84,20 @@ class Writer(threading.Thread):
         """Everything that waits, up to the batch's size; whether this is the end."""
         batch: list[Job] = []
         try:
-            job = self.jobs.get(timeout=IDLE_SECONDS)
-            while job is not None:
-                # Started first, then asked: who gives up in between says «may or may not», never «not».
-                job.started = True
-                if not job.abandoned:
-                    batch.append(job)
+            jobs = self.jobs.get(timeout=IDLE_SECONDS)
+            while jobs is not None:
+                batch += _started(jobs)
                 if len(batch) >= BATCH_MOST:
                     return batch, False
-                job = self.jobs.get_nowait()
+                jobs = self.jobs.get_nowait()
         except queue.Empty:
             return batch, False
         return batch, True
+
+    @property
+    def waiting(self) -> int:
+        """Hand-overs in the queue, each of one turn of an event loop."""
+        return self.jobs.qsize()
 
     def _write(self, batch: list[Job]) -> None:
         changes: list[Change] = []
@@ -212,6 +215,13 @@ class Writer(threading.Thread):
                 loop.call_soon_threadsafe(_settle, jobs)
             except RuntimeError:  # the loop is closed: nobody waits any more
                 log.info("%d answers had nobody left to wait for them", len(jobs))
+
+
+def _started(jobs: list[Job]) -> list[Job]:
+    """The jobs that nobody gave up. Started first, then asked: who gives up in between says «may or may not»."""
+    for job in jobs:
+        job.started = True
+    return [job for job in jobs if not job.abandoned]
 
 
 def _settle(jobs: list[Job]) -> None:

@@ -22,10 +22,11 @@ _UPDATE: Final = (
 )
 
 _FOLDERS: Final = {
+    # «thread_id IS NOT NULL» follows from each status; saying it lets the partial indexes be used.
     "new": "status = 'pending_review' AND claimed_by IS NULL",
     "reviewing": "status = 'pending_review' AND claimed_by IS NOT NULL",
-    "approved": "status = 'approved'",
-    "rejected": "status = 'rejected'",
+    "approved": "thread_id IS NOT NULL AND status = 'approved'",
+    "rejected": "thread_id IS NOT NULL AND status = 'rejected'",
 }
 
 
