@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 
 from bench.prepare import ADMIN_EMAIL, settings_for
 from stacksona_gate import main as wiring
+from stacksona_gate.logs import configure_logging
 from stacksona_gate.api.agent.context import Context
 from stacksona_gate.api.http import Call, Reply, json_reply
 from stacksona_gate.api.routing import Operation, build_routes
@@ -129,7 +130,7 @@ def main() -> None:
     if given.store_nothing:
         _store_nothing()
     settings = settings_for(given.database)
-    wiring.configure_logging(settings)
+    configure_logging(settings)
     uvloop.run(wiring.serve(settings, "127.0.0.1", given.port))
 
 

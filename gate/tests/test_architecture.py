@@ -24,13 +24,14 @@ ALLOWED: dict[str, frozenset[str]] = {
     "api": frozenset({"domain", "service"}),
     "web": frozenset({"domain", "service"}),
     "config": frozenset({"domain"}),
-    "cli": frozenset({"main", "config", "service", "domain", "policy", "demo"}),
+    "logs": frozenset({"config", "domain"}),
+    "cli": frozenset({"main", "config", "logs", "service", "domain", "policy", "demo"}),
     "demo": frozenset({"service", "domain", "policy", "store.base"}),
 }
 WIRING = "main"
 PURE = ("domain", "policy")
 IMPURE_MODULES = frozenset(
-    {"asyncio", "time", "random", "secrets", "os", "logging", "socket", "structlog", "apsw", "starlette", "uvicorn"}
+    {"asyncio", "time", "random", "secrets", "os", "logging", "socket", "apsw", "starlette", "uvicorn"}
 )
 CLOCK_CALLS = frozenset({"now", "utcnow", "today", "time_ns"})
 VAGUE_NAMES = frozenset({"utils", "helpers", "manager", "common"})

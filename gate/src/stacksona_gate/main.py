@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
-import structlog
 import uvicorn
 import uvloop
 from starlette.routing import Router
@@ -22,7 +21,7 @@ from stacksona_gate.api import operations
 from stacksona_gate.api.admin.routes import ADMIN_OPERATIONS
 from stacksona_gate.api.agent.context import Context
 from stacksona_gate.api.agent.routes import OPERATIONS as AGENT_OPERATIONS
-from stacksona_gate.api.docs import DOCS_OPERATIONS, docs_context
+from stacksona_gate.api.docs import DOCS_OPERATIONS, DocsContext
 from stacksona_gate.api.people import PeopleContext
 from stacksona_gate.api.protocol import GateProtocol
 from stacksona_gate.api.review.routes import REVIEW_OPERATIONS
@@ -115,7 +114,7 @@ def build_app(gate: Gate) -> tuple[ASGIApp, Context]:
     routes = [
         *build_routes(AGENT_OPERATIONS, context, context.refused),
         *build_routes(operations.OPERATIONS, context),
-        *build_routes(DOCS_OPERATIONS, docs_context(gate.env.public_url)),
+        *build_routes(DOCS_OPERATIONS, DocsContext(gate.env.public_url)),
         # Flood counting is shared; who may call is not: an agent's key never reaches a person's handler.
         *build_routes((*REVIEW_OPERATIONS, *ADMIN_OPERATIONS), PeopleContext(gate, context.draining), context.refused),
         *web_routes(gate, context.draining),
@@ -235,24 +234,3 @@ async def setup_link(gate: Gate) -> str | None:
     """
     code = await gate.store.write(lambda tx: new_setup_code(tx, gate.env, DEFAULT_TENANT))
     return None if code is None else f"{gate.env.public_url}/setup#{code}"
-
-
-def configure_logging(settings: Settings) -> None:
-    """Structured lines on standard error. Payloads, keys and queries are in none of them."""
-    renderer: structlog.typing.Processor
-    renderer = structlog.processors.JSONRenderer() if settings.log_format == "json" else structlog.dev.ConsoleRenderer()
-    shared: list[structlog.typing.Processor] = [
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.stdlib.add_log_level,
-    ]
-    formatter = structlog.stdlib.ProcessorFormatter(
-        processors=[
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
-    )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter)
-    logging.basicConfig(handlers=[handler], level=settings.log_level.upper(), force=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
@@ -12,12 +13,13 @@ import pytest
 from gate.tests.api.people import House, house, path
 from jsonschema import Draft202012Validator
 
-from stacksona_gate.api.docs import described_operations, docs_context
+from stacksona_gate.api.docs import DocsContext, described_operations
 from stacksona_gate.api.openapi import operation_id, path_of
 
 URL = "https://gate.example.com"
-DOCUMENT: dict[str, Any] = json.loads(docs_context(URL).document)
-PAGE = docs_context(URL).reference.decode()
+DESCRIBED = asyncio.run(DocsContext(URL).described())
+DOCUMENT: dict[str, Any] = json.loads(DESCRIBED.document)
+PAGE = DESCRIBED.reference.decode()
 OPERATIONS = tuple(described_operations())
 
 
@@ -131,8 +133,8 @@ def test_agents_may_send_forms_and_people_may_not() -> None:
             assert ("application/x-www-form-urlencoded" in content) == where.startswith("/api/agent"), where
 
 
-def test_the_cookie_is_named_as_it_is() -> None:
-    local = json.loads(docs_context("http://127.0.0.1:8420").document)
+async def test_the_cookie_is_named_as_it_is() -> None:
+    local = json.loads((await DocsContext("http://127.0.0.1:8420").described()).document)
     schemes = [one["components"]["securitySchemes"]["sessionCookie"]["name"] for one in (DOCUMENT, local)]
     assert schemes == ["__Host-stacksona_session", "stacksona_session"]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 from stacksona_gate.api.admin.routes import ADMIN_OPERATIONS
@@ -25,20 +27,30 @@ _PAGE: Final[tuple[Header, ...]] = (_CSP, _CACHED, (b"referrer-policy", b"no-ref
 _CSS: Final = b"text/css; charset=utf-8"
 
 
-@dataclass(slots=True)
-class DocsContext:
-    """What is served, described once: neither the tables nor the address change while a process runs."""
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What is served, in both forms."""
 
     document: bytes
     reference: bytes
-    style: bytes
 
 
-def docs_context(public_url: str) -> DocsContext:
-    """Builds the document and the page."""
+@dataclass(frozen=True, slots=True)
+class DocsContext:
+    """Where it is served."""
+
+    public_url: str
+
+    async def described(self) -> Described:
+        """Made when it is first asked for, beside the event loop: a start is not to wait half a second for it."""
+        return await asyncio.to_thread(_described, self.public_url)
+
+
+@cache
+def _described(public_url: str) -> Described:
     document = openapi_document(described_operations(), public_url)
     reference = page("docs.html", document=document, sections=sections(document, public_url), structs=shapes(document))
-    return DocsContext(ENCODER.encode(document), reference, static("docs.css"))
+    return Described(ENCODER.encode(document), reference)
 
 
 def described_operations() -> Iterable[Operation]:
@@ -48,17 +60,17 @@ def described_operations() -> Iterable[Operation]:
 
 async def get_document(context: DocsContext, call: Call) -> Reply:
     """This API as an OpenAPI 3.1 document."""
-    return Reply(context.document, headers=(_CACHED,))
+    return Reply((await context.described()).document, headers=(_CACHED,))
 
 
 async def get_reference(context: DocsContext, call: Call) -> Reply:
     """This API as a page to read."""
-    return Reply(context.reference, content_type=HTML_TYPE, headers=_PAGE)
+    return Reply((await context.described()).reference, content_type=HTML_TYPE, headers=_PAGE)
 
 
 async def get_style(context: DocsContext, call: Call) -> Reply:
     """The page's style sheet."""
-    return Reply(context.style, content_type=_CSS, headers=_PAGE)
+    return Reply(static("docs.css"), content_type=_CSS, headers=_PAGE)
 
 
 _TAG: Final = "Operation"

@@ -14,7 +14,7 @@ from stacksona_gate.cli.session import on_gate_of
 from stacksona_gate.cli.shell import single
 from stacksona_gate.config import Settings, read_settings, sqlite_path, variable
 from stacksona_gate.demo.world import Demo, prepare
-from stacksona_gate.main import configure_logging
+from stacksona_gate.logs import configure_logging
 from stacksona_gate.main import serve as serve_gate
 from stacksona_gate.service.gate import Gate
 

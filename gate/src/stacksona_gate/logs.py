@@ -1,0 +1,37 @@
+"""Log lines on standard error. Payloads, keys and queries are in none of them: nobody passes them here."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Final
+
+import msgspec
+
+from stacksona_gate.config import Settings
+from stacksona_gate.domain.times import rfc3339
+
+_ENCODER: Final = msgspec.json.Encoder()
+_CONSOLE: Final = "%(asctime)s %(levelname)-7s %(name)s  %(message)s"
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per line: ``timestamp`` (RFC 3339), ``level``, ``logger``, ``event``, and ``exception``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "timestamp": rfc3339(int(record.created * 1_000_000)),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return _ENCODER.encode(line).decode("utf-8", "replace")
+
+
+def configure_logging(settings: Settings) -> None:
+    """Sends every logger's lines to standard error in the form and from the level that the settings name."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if settings.log_format == "json" else logging.Formatter(_CONSOLE))
+    logging.basicConfig(handlers=[handler], level=settings.log_level.upper(), force=True)
