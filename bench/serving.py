@@ -17,13 +17,13 @@ from starlette.types import ASGIApp
 
 from bench.prepare import ADMIN_EMAIL, settings_for
 from stacksona_gate import main as wiring
-from stacksona_gate.logs import configure_logging
 from stacksona_gate.api.agent.context import Context
 from stacksona_gate.api.http import Call, Reply, json_reply
 from stacksona_gate.api.routing import Operation, build_routes
 from stacksona_gate.config import Settings, sqlite_path
 from stacksona_gate.domain.people import User
 from stacksona_gate.domain.requests import ThreadFilter
+from stacksona_gate.logs import configure_logging
 from stacksona_gate.service import reviews
 from stacksona_gate.service.gate import Gate
 from stacksona_gate.service.installation import DEFAULT_TENANT

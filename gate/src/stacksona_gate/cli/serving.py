@@ -16,8 +16,8 @@ from stacksona_gate.cli.shell import single
 from stacksona_gate.config import read_settings, sqlite_path
 from stacksona_gate.domain.errors import Conflict, Invalid
 from stacksona_gate.logs import configure_logging
-from stacksona_gate.main import setup_link
 from stacksona_gate.main import serve as serve_gate
+from stacksona_gate.main import setup_link
 from stacksona_gate.service.gate import Gate
 
 LOOPBACK: Final = "127.0.0.1"
