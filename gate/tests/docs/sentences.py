@@ -104,7 +104,7 @@ Every error is a problem document (RFC 9457) with the content type `application/
 
 | field | meaning |
 | --- | --- |
-| `type` | `urn:stacksona:problem:` and the code; `about:blank` when the call could not even be read as HTTP |
+| `type` | `urn:stacksona:problem:` and the code |
 | `title` | the status in words |
 | `status` | the HTTP status |
 | `detail` | what is wrong, and what to do next |

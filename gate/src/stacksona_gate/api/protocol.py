@@ -40,7 +40,7 @@ class Refusal:
         """The whole answer as bytes for the wire."""
         request_id = secrets.token_hex(16)
         problem = {
-            "type": "about:blank",
+            "type": f"urn:stacksona:problem:{self.code}",
             "title": self.title,
             "status": self.status,
             "detail": self.detail,
