@@ -46,12 +46,6 @@ async def get_null(context: Context, call: Call) -> Reply:
     return json_reply({"status": "ok"})
 
 
-async def post_null(context: Context, call: Call) -> Reply:
-    """The least that an endpoint can do with a body."""
-    await call.body(_BODY_MOST)
-    return json_reply({"status": "ok"})
-
-
 async def post_approvals(context: Context, call: Call) -> Reply:
     """Approves the threads of the body, each in a use-case of its own, as clicks at the same moment would."""
     gate = context.gate
@@ -88,7 +82,6 @@ def _admin(tx: Tx) -> User:
 
 OPERATIONS: Final = (
     Operation("GET", "/null", get_null, "Bench", None),
-    Operation("POST", "/null", post_null, "Bench", None),
     Operation("POST", "/bench/approvals", post_approvals, "Bench", None),
     Operation("GET", "/bench/first-page", get_first_page, "Bench", None),
 )

@@ -118,10 +118,11 @@ def decide(env: Environment, caller: Caller, task_id: str, ask: Ask, now: int) -
     allowed = verdict.status == status.ALLOW
     valid_for = _approval_lasts(env, verdict)
     signed = allowed and agent.signed_approvals
+    request_id = env.id("req_", now)
     return Request(
         seq=0,
         tenant_id=agent.tenant_id,
-        id=env.id("req_", now),
+        id=request_id,
         agent_id=agent.id,
         task_id=task_id,
         thread_id=env.id("THR-", now) if pending else None,
@@ -152,7 +153,8 @@ def decide(env: Environment, caller: Caller, task_id: str, ask: Ask, now: int) -
         approval_valid_for=valid_for,
         claimed_by=None,
         claimed_at=None,
-        approval_id=env.id("apr_", now) if signed else None,
+        # One approval per request, and no secret: the request's own ULID names it.
+        approval_id="apr_" + request_id[4:] if signed else None,
         approval_expires_at=now + valid_for if signed else None,
         approved_by=0,
         generation=agent.generation,
