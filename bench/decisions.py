@@ -20,8 +20,8 @@ from bench.report import BenchBroken, Line, percentile, ratios, spread
 
 CALLERS: Final = (1, 16, 64, 256)
 OWN, BARE, UNSTORED, STORED = CELLS = ("null (/healthz)", "bare null", "store swapped for nothing", "durable")
-"""``OWN`` is the endpoint of the server that does nothing; ``BARE`` one added for the bench, first in the route table and
-without even a version to say: no endpoint can be faster."""
+"""``OWN`` is the endpoint of the server that does nothing; ``BARE`` one added for the bench, first in the route table:
+no endpoint of this server can be faster."""
 _SETTLE_SECONDS: Final = 0.4
 """After a durable run: the checkpointer finishes, so that the next run does not pay for it."""
 _BLOCK: Final = b"x" * 4096
