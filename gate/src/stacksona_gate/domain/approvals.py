@@ -53,8 +53,12 @@ class Claims:
 
 @dataclass(frozen=True, slots=True)
 class Redemption:
-    """An attempt to redeem: who tries, with which token, for which action."""
+    """An attempt to redeem: who tries, with which token, for which action.
 
+    ``config_version`` is the configuration that who tries was looked up in.
+    """
+
+    config_version: int
     claims: Claims
     tenant_id: str
     actor_kind: str

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from stacksona_gate.domain.approvals import Claims, Redeemed, Redemption, Refused
 from stacksona_gate.domain.audit import Actor, Entry
-from stacksona_gate.domain.errors import Unauthenticated
+from stacksona_gate.domain.errors import Unauthenticated, Unavailable
 from stacksona_gate.domain.requests import Request
 from stacksona_gate.service.directory import Caller
 from stacksona_gate.service.gate import Gate
 from stacksona_gate.service.keyring import BadToken
-from stacksona_gate.store.base import RedemptionEntries
+from stacksona_gate.service.requests import TRIES
+from stacksona_gate.store.base import RedemptionEntries, Stale
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +26,22 @@ class Attempt:
 
 
 async def redeem(gate: Gate, caller: Caller, attempt: Attempt) -> Redeemed | Refused:
-    """Redeems an approval. A refusal uses nothing up. Raises Forbidden (paused), Unavailable (nothing was redeemed)."""
+    """Redeems an approval. A refusal uses nothing up.
+
+    Raises Unauthenticated (key replaced meanwhile), Forbidden (paused), Unavailable (nothing was redeemed).
+    """
+    for _ in range(TRIES):
+        result = await _try(gate, caller, attempt)
+        if not isinstance(result, Stale):
+            return result
+        caller = await gate.directory.again(caller)
+    raise Unavailable("configuration keeps changing: nothing was redeemed, try again", retry_after=1)
+
+
+async def _try(gate: Gate, caller: Caller, attempt: Attempt) -> Redeemed | Refused | Stale:
     actor = redeemer(caller)
     now = gate.env.now()
+    caller.require_usable_key(now)
     try:
         claims = gate.keyring.read(attempt.token)
     except BadToken:
@@ -54,6 +68,7 @@ def redeemer(caller: Caller) -> Actor:
 def _redemption(caller: Caller, actor: Actor, attempt: Attempt, claims: Claims, now: int) -> Redemption:
     tool = caller.configuration.policy.tool(claims.aud)
     return Redemption(
+        caller.config_version,
         claims,
         tenant_id=caller.tenant_id,
         actor_kind=actor.kind,

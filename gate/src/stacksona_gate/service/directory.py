@@ -27,6 +27,7 @@ from stacksona_gate.service.environment import Environment
 from stacksona_gate.store.base import Change, Store, Tenant, Tx
 
 CALLERS_MOST: Final = 10_000
+REPLACED: Final = "the key was replaced: ask an admin for the agent's current one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,11 @@ class Caller:
     @property
     def config_version(self) -> int:
         return self.configuration.tenant.config_version
+
+    def require_usable_key(self, now: int) -> None:
+        """Raises Unauthenticated: an overlap may end while a body is still on its way."""
+        if not is_usable(self.key, now):
+            raise Unauthenticated(REPLACED)
 
     def as_agent(self) -> Agent:
         """The agent. Raises Unauthenticated for a verifier's key, Forbidden when its API access is off."""
@@ -109,8 +115,7 @@ class Directory:
     async def again(self, caller: Caller) -> Caller:
         """The same key's holder as of now. Raises Unauthenticated."""
         fresh = await self._look_up(caller.key.hash)
-        if not is_usable(fresh.key, self._env.now()):
-            raise Unauthenticated("the key was replaced: ask an admin for the agent's current one")
+        fresh.require_usable_key(self._env.now())
         return fresh
 
     async def configuration(self, tenant_id: str) -> Configuration:

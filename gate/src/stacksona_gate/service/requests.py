@@ -22,7 +22,7 @@ from stacksona_gate.service.gate import Gate
 from stacksona_gate.store.base import Idempotency, Mismatch, Replayed, Stored, Submission
 
 TRIES: Final = 8
-"""How often a decision is made anew because configuration moved under it."""
+"""How often a decision or a redemption is made anew because configuration moved under it."""
 
 ENCODER: Final = msgspec.json.Encoder()
 
@@ -88,6 +88,7 @@ async def submit(gate: Gate, caller: Caller, task_id: str, ask: Ask, key: Idempo
     """
     for _ in range(TRIES):
         now = gate.env.now()
+        caller.require_usable_key(now)
         request = decide(gate.env, caller, task_id, ask, now)
         body = ENCODER.encode(decision_object(request, public_url=gate.env.public_url, warnings=ask.warnings))
         # Signed before it is stored: a gate that cannot sign allows nothing.

@@ -67,7 +67,7 @@ def revise_once(
     key: IdempotencyKey | None,
 ) -> Request | None:
     """As ``threads.revise``; None when the same call made its revision before. Raises Invalid for another body."""
-    require_acting(tx, caller)
+    require_acting(tx, env, caller)
     if replayed_id(tx, env, caller.tenant_id, key) is not None:
         return None
     revised = revise(tx, env, caller, task_id, thread_id, change)
@@ -79,7 +79,7 @@ def log_event(
     tx: Tx, env: Environment, caller: Caller, task_id: str, report: EventReport, key: IdempotencyKey | None
 ) -> str:
     """Puts an event on the task's timeline. Returns its id. Raises NotFound for somebody else's thread."""
-    require_acting(tx, caller)
+    require_acting(tx, env, caller)
     earlier = replayed_id(tx, env, caller.tenant_id, key)
     if earlier is not None:
         return earlier
@@ -112,7 +112,7 @@ def report_outcome(
     tx: Tx, env: Environment, caller: Caller, task_id: str, report: OutcomeReport, key: IdempotencyKey | None
 ) -> tuple[str, str | None]:
     """Keeps what became of an action. Returns the outcome's id and its flag. Raises NotFound."""
-    require_acting(tx, caller)
+    require_acting(tx, env, caller)
     request = _own(tx, caller, task_id, report.request_id, report.thread_id)
     earlier = replayed_id(tx, env, caller.tenant_id, key)
     if earlier is not None:

@@ -10,11 +10,11 @@ from msgspec.structs import replace as changed
 from stacksona_gate.domain import status
 from stacksona_gate.domain.audit import GATE, Actor
 from stacksona_gate.domain.canonical import canonicalize, digest
-from stacksona_gate.domain.errors import Conflict, Invalid, NotFound
+from stacksona_gate.domain.errors import Conflict, Invalid, NotFound, Unauthenticated
 from stacksona_gate.domain.reading import read_json
 from stacksona_gate.domain.requests import MAX_REVISIONS, Request
 from stacksona_gate.policy.evaluate import Question
-from stacksona_gate.service.directory import Caller, compiled_policy
+from stacksona_gate.service.directory import REPLACED, Caller, compiled_policy
 from stacksona_gate.service.environment import Environment
 from stacksona_gate.service.requests import ENCODER, File, stored_files
 from stacksona_gate.store.base import Tx
@@ -31,11 +31,15 @@ class Change:
     attachments: tuple[File, ...] | None = None
 
 
-def require_acting(tx: Tx, caller: Caller) -> None:
-    """Looks the agent up again inside the transaction. Raises Forbidden, Conflict."""
+def require_acting(tx: Tx, env: Environment, caller: Caller) -> None:
+    """Looks the key and its agent up again inside the transaction. Raises Unauthenticated, Forbidden."""
     agent = caller.as_acting_agent()
-    fresh = tx.agents.find(agent.tenant_id, agent.id)
-    replace(caller, agent=fresh).as_acting_agent()
+    key = tx.keys.find_by_hash(caller.key.hash)
+    if key is None:
+        raise Unauthenticated(REPLACED)
+    fresh = replace(caller, key=key, agent=tx.agents.find(agent.tenant_id, agent.id))
+    fresh.require_usable_key(env.now())
+    fresh.as_acting_agent()
 
 
 def own_thread(tx: Tx, caller: Caller, thread_id: str) -> Request:
@@ -124,7 +128,7 @@ def expire_due(tx: Tx, env: Environment, limit: int) -> int:
 
 def cancel(tx: Tx, env: Environment, caller: Caller, task_id: str, thread_id: str) -> Request:
     """The agent no longer wants an answer. Raises NotFound, Conflict when there is one already."""
-    require_acting(tx, caller)
+    require_acting(tx, env, caller)
     request = own_thread(tx, caller, thread_id)
     if request.task_id != task_id:
         raise NotFound("there is no such thread in this task")
@@ -143,7 +147,7 @@ def revise(tx: Tx, env: Environment, caller: Caller, task_id: str, thread_id: st
 
     Raises NotFound, Conflict (not pending any more), Invalid (too many revisions).
     """
-    require_acting(tx, caller)
+    require_acting(tx, env, caller)
     request = own_thread(tx, caller, thread_id)
     if request.task_id != task_id:
         raise NotFound("there is no such thread in this task")

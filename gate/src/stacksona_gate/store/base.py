@@ -108,7 +108,7 @@ class Mismatch:
 
 @dataclass(frozen=True, slots=True)
 class Stale:
-    """Configuration moved since the decision was made: decide again."""
+    """Configuration moved since it was read: read it and decide again."""
 
 
 Submitted = Stored | Replayed | Mismatch | Stale
@@ -329,8 +329,8 @@ class Store(Protocol):
         """Writes a decision; returns after the commit."""
         ...
 
-    async def redeem(self, attempt: Redemption, entries: RedemptionEntries) -> Redeemed | Refused:
-        """Checks and redeems in one step; of any number at once, one wins."""
+    async def redeem(self, attempt: Redemption, entries: RedemptionEntries) -> Redeemed | Refused | Stale:
+        """Checks and redeems in one step; of any number at once, one wins. Stale: nothing was looked at."""
         ...
 
     async def write(self, unit: Callable[[Tx], T]) -> T:

@@ -39,15 +39,19 @@ def submit_batch(rows: Rows, submissions: Sequence[Submission]) -> list[Submitte
 
 def _earlier(rows: Rows, submission: Submission, versions: dict[str, int | None]) -> Submitted | None:
     """What makes this submission one that is not to be written."""
-    tenant_id = submission.request.tenant_id
-    if tenant_id not in versions:
-        row = rows.one("SELECT config_version FROM tenants WHERE id = $1", tenant_id)
-        versions[tenant_id] = row[0] if row else None
-    if versions[tenant_id] != submission.config_version:
+    if _is_stale(rows, submission.request.tenant_id, submission.config_version, versions):
         return Stale()
     if submission.idempotency is None:
         return None
     return _replay(rows, submission, submission.idempotency)
+
+
+def _is_stale(rows: Rows, tenant_id: str, config_version: int, versions: dict[str, int | None]) -> bool:
+    """Whether configuration moved since it was read. ``versions``: those already looked up in this batch."""
+    if tenant_id not in versions:
+        row = rows.one("SELECT config_version FROM tenants WHERE id = $1", tenant_id)
+        versions[tenant_id] = row[0] if row else None
+    return versions[tenant_id] != config_version
 
 
 def _replay(rows: Rows, submission: Submission, asked: Idempotency) -> Submitted | None:
@@ -96,9 +100,20 @@ def _discover(rows: Rows, tool_name: str, most: int, request: Request) -> None:
     )
 
 
-def redeem_batch(rows: Rows, attempts: Sequence[tuple[Redemption, RedemptionEntries]]) -> list[Redeemed | Refused]:
-    """Redeems one after the other: of several attempts at one approval the first wins."""
-    return [_redeem(rows, attempt, entries) for attempt, entries in attempts]
+def redeem_batch(
+    rows: Rows, attempts: Sequence[tuple[Redemption, RedemptionEntries]]
+) -> list[Redeemed | Refused | Stale]:
+    """Redeems one after the other: of several attempts at one approval the first wins.
+
+    Those whose caller may have lost its key meanwhile come back as Stale.
+    """
+    versions: dict[str, int | None] = {}
+    return [
+        Stale()
+        if _is_stale(rows, attempt.tenant_id, attempt.config_version, versions)
+        else _redeem(rows, attempt, entries)
+        for attempt, entries in attempts
+    ]
 
 
 def _redeem(rows: Rows, attempt: Redemption, entries: RedemptionEntries) -> Redeemed | Refused:

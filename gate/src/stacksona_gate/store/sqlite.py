@@ -17,7 +17,7 @@ import apsw
 
 from stacksona_gate.domain.approvals import Redeemed, Redemption, Refused
 from stacksona_gate.domain.errors import Unavailable
-from stacksona_gate.store.base import Change, Load, RedemptionEntries, Submission, Submitted, Tx, Watcher
+from stacksona_gate.store.base import Change, Load, RedemptionEntries, Stale, Submission, Submitted, Tx, Watcher
 from stacksona_gate.store.migrate import apply_migrations
 from stacksona_gate.store.queries.transaction import SqlTx
 from stacksona_gate.store.sqlite_connection import BUSY_MILLISECONDS, DIALECT, SQLiteRows, mapped_errors, turn
@@ -97,7 +97,7 @@ class SQLiteStore:
     async def submit(self, submission: Submission) -> Submitted:
         return await self._in_batch(submission)  # type: ignore[no-any-return]
 
-    async def redeem(self, attempt: Redemption, entries: RedemptionEntries) -> Redeemed | Refused:
+    async def redeem(self, attempt: Redemption, entries: RedemptionEntries) -> Redeemed | Refused | Stale:
         return await self._in_batch((attempt, entries))  # type: ignore[no-any-return]
 
     async def write(self, unit: Callable[[Tx], T]) -> T:

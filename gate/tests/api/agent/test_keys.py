@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
-from gate.tests.api.agent.calls import DECISIONS, Api, problem
+from gate.tests.api.agent.calls import ASK, DECISIONS, TASK, VALIDATE, Api, problem, refund
 from gate.tests.factories import beside
 from joserfc import jws
 from joserfc.jwk import KeySet
@@ -179,3 +180,102 @@ async def test_the_private_key_is_stored_wrapped(api: Api) -> None:
 async def test_a_key_in_the_query_opens_nothing(api: Api, query: str) -> None:
     api.http.headers.pop("authorization")
     problem(await api.http.get(f"{DECISIONS}{query.replace('=x', '=' + api.world.key)}"), 401)
+
+
+# A key that is replaced while its body is still on its way
+
+
+async def slowly(body: Mapping[str, object], meanwhile: Callable[[], Awaitable[object]]) -> AsyncIterator[bytes]:
+    """A body in two parts, and what happens between them."""
+    whole = json.dumps(body).encode()
+    yield whole[:5]
+    await meanwhile()
+    yield whole[5:]
+
+
+async def late(api: Api, path: str, body: Mapping[str, object], meanwhile: Callable[[], Awaitable[object]]) -> None:
+    """The call is refused, and leaves nothing behind."""
+    before = api.counted()
+    headers = {"content-type": "application/json"}
+    answer = await api.http.post(path, content=slowly(body, meanwhile), headers=headers)
+    problem(answer, 401)
+    assert {**api.counted(), "audit": 0} == {**before, "audit": 0}
+
+
+def redemption(decision: Mapping[str, Any]) -> dict[str, object]:
+    digest = decision["payload_digest"]
+    token = decision["approval_token"]
+    return {"task_id": "task-1", "signature": token, "tool_name": "issue_refund", "payload_digest": digest}
+
+
+async def test_a_key_replaced_during_a_redemption_redeems_nothing(api: Api) -> None:
+    decision = await api.approved()
+    await late(api, VALIDATE, redemption(decision), api.world.rotate)
+    assert (await api.request(decision)).redeemed_at is None
+
+
+async def test_a_key_whose_overlap_ends_during_a_redemption_redeems_nothing(api: Api) -> None:
+    decision = await api.approved()
+    await api.world.rotate(overlap=60)
+
+    async def wait() -> None:
+        api.world.clock.advance(60)
+
+    await late(api, VALIDATE, redemption(decision), wait)
+    assert (await api.request(decision)).redeemed_at is None
+
+
+async def test_a_key_whose_overlap_ends_during_a_request_asks_nothing(api: Api) -> None:
+    await api.world.rotate(overlap=60)
+
+    async def wait() -> None:
+        api.world.clock.advance(60)
+
+    await late(api, ASK, refund(100), wait)
+
+
+async def test_a_verifier_switched_off_during_its_redemption_redeems_nothing(api: Api) -> None:
+    w, verifier, decision = api.world, await api.world.new_verifier("issue_refund"), await api.approved()
+
+    async def switch_off() -> None:
+        await w.write(lambda tx: change_verifier(tx, w.env, COMMAND_LINE, "default", verifier.made.id, enabled=False))
+
+    api.http.headers["authorization"] = f"Bearer {verifier.key}"
+    await late(api, VALIDATE, redemption(decision), switch_off)
+    assert (await api.request(decision)).redeemed_at is None
+
+
+async def test_a_verifier_that_loses_a_tool_during_its_redemption_redeems_nothing(api: Api) -> None:
+    w, verifier, decision = api.world, await api.world.new_verifier("issue_refund"), await api.approved()
+
+    async def narrow() -> None:
+        await w.write(lambda tx: change_verifier(tx, w.env, COMMAND_LINE, "default", verifier.made.id, tools=("x",)))
+
+    headers = {"content-type": "application/json", "authorization": f"Bearer {verifier.key}"}
+    answer = await api.http.post(VALIDATE, content=slowly(redemption(decision), narrow), headers=headers)
+    assert problem(answer, 403)["reason"] == "wrong_tool"
+
+
+async def test_a_redemption_goes_on_when_configuration_moves_beside_it(api: Api) -> None:
+    decision = await api.approved()
+
+    async def change() -> None:
+        await api.world.new_verifier("issue_refund")
+
+    headers = {"content-type": "application/json"}
+    answer = await api.http.post(VALIDATE, content=slowly(redemption(decision), change), headers=headers)
+    assert answer.json()["valid"] is True
+
+
+@pytest.mark.parametrize("kind", ["revision", "progress"])
+async def test_a_key_replaced_during_an_event_reports_and_revises_nothing(api: Api, kind: str) -> None:
+    decision = await api.ask()
+    body = {"event_type": kind, "thread_id": decision["thread_id"], "payload": {"amount": 300}}
+    await late(api, f"{TASK}/events", body, api.world.rotate)
+    assert (await api.request(decision)).revision == 1
+
+
+async def test_a_key_replaced_during_an_outcome_reports_nothing(api: Api) -> None:
+    decision = await api.ask(100)
+    body = {"request_id": decision["request_id"], "status": "executed"}
+    await late(api, f"{TASK}/outcomes", body, api.world.rotate)
