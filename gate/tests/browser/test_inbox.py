@@ -276,6 +276,24 @@ def test_the_list_has_no_sideways_scrolling_on_a_phone(site: Site, visit: Any) -
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
 
+def test_on_a_phone_a_filter_can_be_cleared_and_an_empty_list_is_no_line(site: Site, visit: Any) -> None:
+    page = visit(viewport=PHONE, has_touch=True, is_mobile=True).page
+    page.goto(f"{site.url}/inbox?q=nothing-has-these-words")
+    box = page.get_by_role("link", name="Clear").bounding_box()
+    assert box is not None
+    assert box["x"] + box["width"] <= PHONE["width"] - 12  # the page's own margin
+    assert not page.locator("#threads").is_visible()
+
+
+def test_on_a_phone_a_long_value_has_the_width_of_the_page(site: Site, visit: Any) -> None:
+    answer = ask(site, payload={"amount": 500, "url": "https://example.com/" + "a" * 300})
+    page = visit(viewport=PHONE, has_touch=True, is_mobile=True).open(answer)
+    box = page.locator(".payload td").filter(has_text="example.com").bounding_box()
+    assert box is not None
+    assert box["width"] > PHONE["width"] * 0.75
+    assert page.get_by_role("rowheader", name="url").is_visible()  # still a table
+
+
 def test_dark_mode_is_dark(visit: Any) -> None:
     page = visit(color_scheme="dark").page
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(17, 19, 23)"

@@ -68,6 +68,15 @@ async def test_an_address_cannot_claim_a_decision_that_was_not_made() -> None:
         assert "The agent may run it" not in words(await rita.get(f"{path}?done=approve"))
 
 
+async def test_gone_back_to_after_the_decision_the_page_says_nothing_of_taking_it_on() -> None:
+    async with visiting() as guest:
+        rita, _, path = await waiting(guest)
+        await rita.post(f"{path}/claim")
+        assert "You are on it." in words(await rita.get(f"{path}?done=claim"))
+        await rita.post(f"{path}/reviews", verdict("approve"))
+        assert "You are on it." not in words(await rita.get(f"{path}?done=claim"))
+
+
 async def test_a_newer_revision_refuses_the_verdict_and_keeps_the_message() -> None:
     async with visiting() as guest:
         rita, answer, path = await waiting(guest)
@@ -191,11 +200,11 @@ async def test_a_form_of_another_sites_page_changes_nothing(
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_without_a_session_a_form_leads_to_signing_in(form: str) -> None:
+async def test_without_a_session_a_form_leads_to_signing_in_and_back_to_the_thread(form: str) -> None:
     async with visiting() as guest:
         _, answer, path = await waiting(guest)
         sent = await guest.post(f"{path}/{form}", verdict("approve", note="n"))
-        assert sent.headers["location"] == "/sign-in?next=/inbox"
+        assert sent.headers["location"] == f"/sign-in?next={path}"
         assert (await guest.w.stored(answer)).is_pending
 
 

@@ -44,10 +44,16 @@ async def signed_in(gate: Gate, request: Request) -> Person:
     """Raises SignInNeeded."""
     person = await visitor(gate, request)
     if person is None:
-        reading = request.method in ("GET", "HEAD")
-        query = f"?{request.url.query}" if request.url.query else ""
-        raise SignInNeeded(request.url.path + query if reading else HOME)
+        raise SignInNeeded(_page_of(request))
     return person
+
+
+def _page_of(request: Request) -> str:
+    """The page asked for; of a form, the page it is on, where the browser kept what was typed."""
+    if request.method in ("GET", "HEAD"):
+        return request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    thread_id = request.path_params.get("thread_id")
+    return f"{HOME}/{thread_id}" if thread_id else HOME
 
 
 async def submitted(gate: Gate, request: Request, person: Person) -> dict[str, str]:

@@ -79,8 +79,8 @@ _DONE: Final[Mapping[str, tuple[str, Callable[[Request], bool]]]] = {
     "reject": ("Rejected. The agent must not run it.", lambda one: one.status == status.REJECTED),
     "request_changes": ("The agent was asked for changes.", lambda one: one.revision_requested),
     "note": ("Your note is kept. Agents never see notes.", lambda one: True),
-    "claim": ("You are on it.", lambda one: one.claimed_by is not None),
-    "release": ("It is free for others again.", lambda one: one.claimed_by is None),
+    "claim": ("You are on it.", lambda one: one.is_pending and one.claimed_by is not None),
+    "release": ("It is free for others again.", lambda one: one.is_pending and one.claimed_by is None),
 }
 _UNITS: Final = ((DAY, "d"), (HOUR, "h"), (MINUTE, "min"), (SECOND, "s"))
 
