@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from unittest.mock import Mock
 
 import pytest
 from gate.tests.factories import PASSWORD, TENANT, World, password_hash
@@ -184,6 +185,18 @@ async def test_a_setup_code_is_over_after_a_day(w: World) -> None:
     w.clock.advance(86_400)
     with pytest.raises(Forbidden):
         await use(w, code)
+
+
+async def test_a_wrong_setup_code_is_refused_before_the_slow_hash_is_made(
+    w: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, hashed = await empty_workspace(w), Mock(return_value=password_hash())
+    monkeypatch.setattr(people, "hash_password", hashed)
+    for _ in range(3):
+        with pytest.raises(Forbidden):
+            await use(w, "wrong")
+    assert hashed.call_count == 0
+    assert (await use(w, code)).role == "admin"
 
 
 async def test_a_workspace_with_an_admin_gives_no_setup_code(w: World) -> None:

@@ -9,11 +9,11 @@ from typing import Final
 from stacksona_gate.api.http import Call
 from stacksona_gate.domain.audit import Actor
 from stacksona_gate.domain.errors import Forbidden, Unauthenticated
-from stacksona_gate.domain.people import may_administer, may_audit
+from stacksona_gate.domain.people import User, may_administer, may_audit
 from stacksona_gate.service.administration import acting_admin
 from stacksona_gate.service.decisions import DrainFlag, Holds
 from stacksona_gate.service.gate import Gate
-from stacksona_gate.service.people import Person, person_of_session, person_of_token
+from stacksona_gate.service.people import Person, person_of_session, person_of_token, still
 from stacksona_gate.service.sessions import CSRF_HEADER, cookie_name, require_csrf
 from stacksona_gate.service.transactions import Tx
 
@@ -71,9 +71,13 @@ class PeopleContext:
             raise Forbidden("this is for admins and auditors: ask one of them")
         return person
 
+    async def write[T](self, person: Person, unit: Callable[[Tx, User], T]) -> T:
+        """Runs a use-case in one transaction, which looks again whether the person still is one. See ``still``."""
+        return await self.gate.store.write(still(self.gate.env, person, unit))
+
     async def change[T](self, person: Person, unit: Callable[[Tx, Actor], T]) -> T:
-        """Runs an admin's use-case in one transaction, which looks again whether they are one. Raises Forbidden."""
-        return await self.gate.store.write(lambda tx: unit(tx, acting_admin(tx, person.user)))
+        """As ``write``, for admins. Raises Forbidden."""
+        return await self.write(person, lambda tx, user: unit(tx, acting_admin(user)))
 
 
 def _token(call: Call) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -35,10 +36,11 @@ class SignedIn:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who makes a call, and how: ``session`` is None for a personal token."""
+    """Who makes a call, and how: by a session or by a personal token."""
 
     user: User
     session: Session | None
+    token: PersonalToken | None = None
 
 
 def create_user(
@@ -197,31 +199,58 @@ async def person_of_session(gate: Gate, cookie: str) -> Person | None:
     """Who is signed in with this cookie; None when nobody is."""
     hashed = key_hash(cookie)
 
-    def query(tx: Tx) -> Person | None:
-        session = tx.people.find_session(hashed)
-        if session is None or session.expires_at <= gate.env.now():
-            return None
-        user = tx.people.find_user(session.tenant_id, session.user_id)
-        return None if user is None or user.state != "active" else Person(user, session)
+    return await gate.store.read(lambda tx: _by_session(tx, gate.env, hashed))
 
-    return await gate.store.read(query)
+
+def _by_session(tx: Tx, env: Environment, id_hash: str) -> Person | None:
+    session = tx.people.find_session(id_hash)
+    if session is None or session.expires_at <= env.now():
+        return None
+    user = tx.people.find_user(session.tenant_id, session.user_id)
+    return None if user is None or user.state != "active" else Person(user, session)
 
 
 async def person_of_token(gate: Gate, token: str) -> Person:
     """Who made this personal token. Raises Unauthenticated."""
     hashed = key_hash(token)
 
-    def query(tx: Tx) -> Person | None:
-        kept = tx.people.find_token_by_hash(hashed)
-        if kept is None or kept.revoked_at is not None:
-            return None
-        user = tx.people.find_user(kept.tenant_id, kept.user_id)
-        return None if user is None or user.state != "active" else Person(user, None)
-
-    person = await gate.store.read(query) if token.startswith(PERSONAL_TOKEN_PREFIX) else None
+    known = token.startswith(PERSONAL_TOKEN_PREFIX)
+    person = await gate.store.read(lambda tx: _by_token(tx, hashed)) if known else None
     if person is None:
         raise Unauthenticated("the token is unknown or revoked: personal tokens begin with sp_")
     return person
+
+
+def _by_token(tx: Tx, token_hash: str) -> Person | None:
+    kept = tx.people.find_token_by_hash(token_hash)
+    if kept is None or kept.revoked_at is not None:
+        return None
+    user = tx.people.find_user(kept.tenant_id, kept.user_id)
+    return None if user is None or user.state != "active" else Person(user, None, kept)
+
+
+def still[T](env: Environment, person: Person, unit: Callable[[Tx, User], T]) -> Callable[[Tx], T]:
+    """The use-case behind one more look at who makes the call: a body may take long, and end after their session.
+
+    What it makes raises Unauthenticated when the session or the token is over, or its owner disabled.
+    """
+
+    def looked_at(tx: Tx) -> T:
+        return unit(tx, _again(tx, env, person))
+
+    return looked_at
+
+
+def _again(tx: Tx, env: Environment, person: Person) -> User:
+    """The person as they are now."""
+    fresh = None
+    if person.session is not None:
+        fresh = _by_session(tx, env, person.session.id_hash)
+    elif person.token is not None:
+        fresh = _by_token(tx, person.token.hash)
+    if fresh is None or fresh.user.id != person.user.id:
+        raise Unauthenticated("your session or token ended before this call did: nothing was changed, sign in again")
+    return fresh.user
 
 
 def create_token(tx: Tx, env: Environment, actor: Actor, user: User, name: str) -> tuple[PersonalToken, str]:
@@ -255,12 +284,16 @@ def new_setup_code(tx: Tx, env: Environment, tenant_id: str) -> str | None:
 async def use_setup_code(gate: Gate, tenant_id: str, code: str, email: str, password: str) -> User:
     """Makes the first admin. Raises Forbidden when the code is wrong, used, or there is an admin already."""
     checked_email(email)
+    refused = Forbidden("this code is used or over: start the gate again on an empty workspace for another one")
+    code_hash = key_hash(code.strip())
+    # Looked up before the slow hash is made: anybody may send wrong codes, as many as they like.
+    if not await gate.store.read(lambda tx: tx.people.has_setup_code(tenant_id, code_hash, gate.env.now())):
+        raise refused
     hashed = await asyncio.to_thread(hash_password, password)
 
     def unit(tx: Tx) -> User:
-        usable = tx.people.use_setup_code(tenant_id, key_hash(code.strip()), gate.env.now())
-        if not usable or tx.people.count_admins(tenant_id):
-            raise Forbidden("this code is used or over: start the gate again on an empty workspace for another one")
+        if not tx.people.use_setup_code(tenant_id, code_hash, gate.env.now()) or tx.people.count_admins(tenant_id):
+            raise refused
         return create_user(tx, gate.env, Actor("user", "first_admin"), tenant_id, email, ADMIN, hashed)
 
     return await gate.store.write(unit)

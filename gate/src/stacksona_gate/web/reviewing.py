@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from starlette.requests import Request as Call
 from starlette.responses import Response
 
 from stacksona_gate.domain.errors import Conflict, Forbidden, GateError, Invalid
+from stacksona_gate.domain.people import User
 from stacksona_gate.domain.reading import read_json
 from stacksona_gate.service import reviews
 from stacksona_gate.service.gate import Gate
-from stacksona_gate.service.people import Person
+from stacksona_gate.service.people import Person, still
 from stacksona_gate.service.reviews import Verdict
+from stacksona_gate.service.transactions import Tx
 from stacksona_gate.web.errors import status_of
 from stacksona_gate.web.pages import see_other
 from stacksona_gate.web.thread import Threads, Typed
@@ -42,7 +45,7 @@ class Reviewing:
 
     async def _decide(self, request: Call, person: Person, verdict: Verdict) -> None:
         gate, thread_id = self._gate, request.path_params["thread_id"]
-        decided = await gate.store.write(lambda tx: reviews.review(tx, gate.env, person.user, thread_id, verdict))
+        decided = await self._write(person, lambda tx, user: reviews.review(tx, gate.env, user, thread_id, verdict))
         if isinstance(decided, Conflict):
             raise decided
 
@@ -52,7 +55,7 @@ class Reviewing:
         gate, thread_id, typed = self._gate, request.path_params["thread_id"], fields.get("note", "")
         try:
             text = _words(typed, "note")
-            await gate.store.write(lambda tx: reviews.add_note(tx, gate.env, person.user, thread_id, text))
+            await self._write(person, lambda tx, user: reviews.add_note(tx, gate.env, user, thread_id, text))
         except Invalid as error:
             return await self._refused(request, person, Typed(note=typed, error=error))
         return self._back(request, "note")
@@ -62,7 +65,7 @@ class Reviewing:
         person, _ = await self._form(request)
         gate, thread_id = self._gate, request.path_params["thread_id"]
         try:
-            await gate.store.write(lambda tx: reviews.claim(tx, gate.env, person.user, thread_id))
+            await self._write(person, lambda tx, user: reviews.claim(tx, gate.env, user, thread_id))
         except Conflict as error:
             return await self._refused(request, person, Typed(error=error))
         return self._back(request, "claim")
@@ -72,7 +75,7 @@ class Reviewing:
         person, _ = await self._form(request)
         gate, thread_id = self._gate, request.path_params["thread_id"]
         try:
-            await gate.store.write(lambda tx: reviews.release(tx, gate.env, person.user, thread_id))
+            await self._write(person, lambda tx, user: reviews.release(tx, gate.env, user, thread_id))
         except (Conflict, Forbidden) as error:
             return await self._refused(request, person, Typed(error=error))
         return self._back(request, "release")
@@ -80,6 +83,9 @@ class Reviewing:
     async def _form(self, request: Call) -> tuple[Person, dict[str, str]]:
         person = await signed_in(self._gate, request)
         return person, await submitted(self._gate, request, person)
+
+    async def _write[T](self, person: Person, unit: Callable[[Tx, User], T]) -> T:
+        return await self._gate.store.write(still(self._gate.env, person, unit))
 
     async def _refused(self, request: Call, person: Person, typed: Typed) -> Response:
         status = 422 if typed.error is None else status_of(typed.error)

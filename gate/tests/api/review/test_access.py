@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+
 import pytest
 from gate.tests.api.people import ORIGIN, House, path
 from gate.tests.factories import World, second_tenant
@@ -166,3 +169,85 @@ async def test_refused_calls_are_counted_and_recorded_once_a_minute(home: House)
     for _ in range(5):
         await home.nobody.get("/api/review/threads")
     assert (await home.events()).count("calls.refused") == 1
+
+
+# Whose session or token ends while their body is still on its way
+
+
+async def slowly(body: object, meanwhile: Callable[[], Awaitable[object]]) -> AsyncIterator[bytes]:
+    """A body in two parts, and what happens between them."""
+    whole = json.dumps(body).encode()
+    yield whole[:5]
+    await meanwhile()
+    yield whole[5:]
+
+
+JSON = {"content-type": "application/json"}
+LATE = [("/reviews", APPROVE), ("/notes", {"text": "hello"})]
+
+
+@pytest.mark.parametrize(("rest", "body"), LATE)
+async def test_a_token_revoked_while_its_body_is_on_its_way_does_nothing(home: House, rest: str, body: object) -> None:
+    w, thread = home.world, await home.thread()
+    (token,) = await w.read(lambda tx: tx.people.list_tokens(w.tenant_id, w.reviewer.id))
+
+    async def revoke() -> None:
+        await w.write(lambda tx: revoke_token(tx, w.env, COMMAND_LINE, w.reviewer, token.id))
+
+    before = [*await home.events(), "token.revoked", "calls.refused"]
+    answer = await home.rita.post(path(thread, rest), content=slowly(body, revoke), headers=JSON)
+    assert (answer.status_code, await home.events()) == (401, before)
+
+
+@pytest.mark.parametrize(("rest", "body"), LATE)
+async def test_a_session_that_ends_while_its_body_is_on_its_way_does_nothing(
+    home: House, rest: str, body: object
+) -> None:
+    w, thread = home.world, await home.thread()
+    browser, csrf = await home.signed_in(w.reviewer)
+
+    async def sign_out() -> None:
+        await w.write(lambda tx: tx.people.delete_sessions_of(w.tenant_id, w.reviewer.id))
+
+    before = [*await home.events(), "calls.refused"]
+    headers = {**JSON, "x-csrf-token": csrf}
+    answer = await browser.post(path(thread, rest), content=slowly(body, sign_out), headers=headers)
+    assert (answer.status_code, await home.events()) == (401, before)
+
+
+async def test_an_admin_switched_off_while_their_body_is_on_its_way_takes_no_ones_token(home: House) -> None:
+    w = home.world
+    other = await w.new_user("admin", "Otto")
+    otto = await home.client_of(other)
+
+    async def switch_off() -> None:
+        await w.write(lambda tx: change_user(tx, w.env, COMMAND_LINE, w.tenant_id, other.id, active=False))
+
+    where = f"/api/admin/users/{w.admin.id}/tokens"
+    answer = await otto.post(where, content=slowly({"name": "mine now"}, switch_off), headers=JSON)
+    assert answer.status_code == 401
+    assert "token" not in answer.json()
+
+
+async def test_an_admin_demoted_while_their_body_is_on_its_way_takes_no_ones_token(home: House) -> None:
+    w = home.world
+    other = await w.new_user("admin", "Otto")
+    otto = await home.client_of(other)
+
+    async def demote() -> None:
+        await w.write(lambda tx: change_user(tx, w.env, COMMAND_LINE, w.tenant_id, other.id, role="reviewer"))
+
+    where = f"/api/admin/users/{w.admin.id}/tokens"
+    answer = await otto.post(where, content=slowly({"name": "mine now"}, demote), headers=JSON)
+    assert answer.status_code == 403
+
+
+async def test_an_admins_token_revoked_while_its_body_is_on_its_way_makes_no_agent(home: House) -> None:
+    w = home.world
+    (token,) = await w.read(lambda tx: tx.people.list_tokens(w.tenant_id, w.admin.id))
+
+    async def revoke() -> None:
+        await w.write(lambda tx: revoke_token(tx, w.env, COMMAND_LINE, w.admin, token.id))
+
+    answer = await home.ada.post("/api/admin/agents", content=slowly({"name": "mine"}, revoke), headers=JSON)
+    assert answer.status_code == 401

@@ -25,7 +25,6 @@ from stacksona_gate.domain.errors import Forbidden
 from stacksona_gate.domain.people import User, may_administer, may_audit
 from stacksona_gate.service import people
 from stacksona_gate.service.administration import list_tokens, list_users
-from stacksona_gate.service.people import Person
 from stacksona_gate.service.secrets import hash_password
 from stacksona_gate.service.transactions import Tx
 
@@ -91,47 +90,48 @@ async def change_user(context: PeopleContext, call: Call) -> Reply:
 async def get_tokens(context: PeopleContext, call: Call) -> Reply:
     """A person's tokens, without what makes them tokens. `me` stands for yourself."""
     person = await context.person(call)
-    _require_own(person, call, others=may_audit(person.user))
-    tokens = await context.gate.store.scan(lambda tx: list_tokens(tx, _owner(tx, person, call)))
+    _require_own(person.user, call, others=may_audit(person.user))
+    tokens = await context.gate.store.scan(lambda tx: list_tokens(tx, _owner(tx, person.user, call)))
     return tagged_reply(TokenList([token_answer(token) for token in tokens]))
 
 
-def _require_own(person: Person, call: Call, *, others: bool) -> None:
+def _require_own(user: User, call: Call, *, others: bool) -> None:
     """Said before anything is looked up: an id that does not exist is answered like anybody else's."""
-    if not others and call.path["user_id"] not in (ME, person.user.id):
+    if not others and call.path["user_id"] not in (ME, user.id):
         raise Forbidden("personal tokens are their owner's: ask an admin for anybody else's")
 
 
-def _owner(tx: Tx, person: Person, call: Call) -> User:
+def _owner(tx: Tx, user: User, call: Call) -> User:
     user_id = call.path["user_id"]
-    return people.get_user(tx, person.user.tenant_id, person.user.id if user_id == ME else user_id)
+    return people.get_user(tx, user.tenant_id, user.id if user_id == ME else user_id)
 
 
 async def create_token(context: PeopleContext, call: Call) -> Reply:
     """Makes a personal token, shown here and nowhere else. It may do what its owner may. `me` stands for yourself."""
     person = await context.person(call)
-    _require_own(person, call, others=may_administer(person.user))
+    _require_own(person.user, call, others=may_administer(person.user))
     body = await read_as(call, NewToken)
-    gate, actor = context.gate, Actor("user", person.user.id)
+    gate = context.gate
 
-    def unit(tx: Tx) -> tuple[str, TokenCreated]:
-        owner = _owner(tx, person, call)
-        token, secret = people.create_token(tx, gate.env, actor, owner, body.name)
+    def unit(tx: Tx, user: User) -> tuple[str, TokenCreated]:
+        _require_own(user, call, others=may_administer(user))
+        owner = _owner(tx, user, call)
+        token, secret = people.create_token(tx, gate.env, Actor("user", user.id), owner, body.name)
         return owner.id, TokenCreated(**token_fields(token), token=secret)
 
-    owner_id, answer = await gate.store.write(unit)
+    owner_id, answer = await context.write(person, unit)
     return created(answer, f"/api/admin/users/{owner_id}/tokens/{answer.id}")
 
 
 async def delete_token(context: PeopleContext, call: Call) -> Reply:
     """Revokes a personal token at once."""
     person = await context.person(call)
-    _require_own(person, call, others=may_administer(person.user))
     gate, token_id = context.gate, call.path["token_id"]
 
-    def unit(tx: Tx) -> TokenAnswer:
-        owner = _owner(tx, person, call)
-        people.revoke_token(tx, gate.env, Actor("user", person.user.id), owner, token_id)
+    def unit(tx: Tx, user: User) -> TokenAnswer:
+        _require_own(user, call, others=may_administer(user))
+        owner = _owner(tx, user, call)
+        people.revoke_token(tx, gate.env, Actor("user", user.id), owner, token_id)
         return next(token_answer(token) for token in list_tokens(tx, owner) if token.id == token_id)
 
-    return json_reply(await gate.store.write(unit))
+    return json_reply(await context.write(person, unit))

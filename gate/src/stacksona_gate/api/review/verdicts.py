@@ -22,7 +22,7 @@ async def create_review(context: PeopleContext, call: Call) -> Reply:
     body = await read_as(call, ReviewBody)
     verdict = Verdict(body.verdict, body.message, body.revision, body.payload)
     gate, thread_id = context.gate, call.path["thread_id"]
-    result = await gate.store.write(lambda tx: review(tx, gate.env, person.user, thread_id, verdict))
+    result = await context.write(person, lambda tx, user: review(tx, gate.env, user, thread_id, verdict))
     # That the thread expired is committed with its audit entry; only then is the caller told.
     if isinstance(result, Conflict):
         raise result
@@ -33,7 +33,7 @@ async def put_claim(context: PeopleContext, call: Call) -> Reply:
     """Says that you are on it. 409 while somebody else is; their claim is free again after 15 minutes."""
     person = await context.person(call)
     gate, thread_id = context.gate, call.path["thread_id"]
-    await gate.store.write(lambda tx: claim(tx, gate.env, person.user, thread_id))
+    await context.write(person, lambda tx, user: claim(tx, gate.env, user, thread_id))
     return await thread_reply(context, person.user, thread_id)
 
 
@@ -41,7 +41,7 @@ async def delete_claim(context: PeopleContext, call: Call) -> Reply:
     """Takes your claim back; an admin may take back anybody's."""
     person = await context.person(call)
     gate, thread_id = context.gate, call.path["thread_id"]
-    await gate.store.write(lambda tx: release(tx, gate.env, person.user, thread_id))
+    await context.write(person, lambda tx, user: release(tx, gate.env, user, thread_id))
     return await thread_reply(context, person.user, thread_id)
 
 
@@ -50,5 +50,5 @@ async def create_note(context: PeopleContext, call: Call) -> Reply:
     person = await context.person(call)
     body = await read_as(call, NoteBody)
     gate, thread_id = context.gate, call.path["thread_id"]
-    note = await gate.store.write(lambda tx: add_note(tx, gate.env, person.user, thread_id, body.text))
+    note = await context.write(person, lambda tx, user: add_note(tx, gate.env, user, thread_id, body.text))
     return json_reply(note_of(note), 201)
