@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import threading
 
+import pytest
 from gate.tests.api.people import House, path, thread_id
 
+from stacksona_gate.api.review import export
 from stacksona_gate.domain.audit import holds
+from stacksona_gate.service.exports import Export
 from stacksona_gate.service.requests import Ask
 
 HOSTILE = "</style><script>alert(1)</script>\u202egpj.exe"
@@ -58,3 +62,19 @@ async def test_another_form_is_refused(home: House) -> None:
     thread = await home.thread()
     assert (await home.rita.get(path(thread, "/export?format=pdf"))).status_code == 422
     assert "thread.exported" not in await home.events()
+
+
+@pytest.mark.parametrize("form", ["json", "html"])
+async def test_a_document_that_takes_long_holds_nobody_else_up(
+    home: House, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    thread, written, threads = await home.thread(), export.document_of, []
+
+    def watched(taken: Export) -> export.ThreadExport:
+        threads.append(threading.current_thread())
+        return written(taken)
+
+    monkeypatch.setattr(export, "document_of", watched)
+    assert (await home.rita.get(path(thread, "/export"), params={"format": form})).status_code == 200
+    assert threads
+    assert threading.main_thread() not in threads

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Literal
 
 import msgspec
@@ -43,14 +44,20 @@ async def export(context: PeopleContext, call: Call) -> Reply:
     person = await context.person(call)
     form = chosen(call.query(), "format", ("json", "html")) or "json"
     gate, thread_id = context.gate, call.path["thread_id"]
-    taken = await gate.store.write(lambda tx: export_thread(tx, gate.env, person.user, thread_id, form))
-    document = document_of(taken)
-    disposition = (b"content-disposition", f'attachment; filename="{document.thread.thread_id}.{form}"'.encode())
+    taken = await context.write(person, lambda tx, user: export_thread(tx, gate.env, user, thread_id, form))
+    file_name = f"{taken.view.request.thread_id}.{form}"
+    disposition = (b"content-disposition", f'attachment; filename="{file_name}"'.encode())
+    # In a thread: an agent decides how much there is, and of text made to take long a page takes many seconds.
+    body = await asyncio.to_thread(_written, taken, form)
     if form == "json":
-        return Reply(ENCODER.encode(document), headers=(disposition,))
+        return Reply(body, headers=(disposition,))
+    return Reply(body, content_type=HTML_TYPE, headers=(disposition, _CSP))
+
+
+def _written(taken: Export, form: str) -> bytes:
+    encoded = ENCODER.encode(document_of(taken))
     # The page is read back from the JSON: both forms say the same, to the byte.
-    shown = page("export.html", export=msgspec.json.decode(ENCODER.encode(document)))
-    return Reply(shown, content_type=HTML_TYPE, headers=(disposition, _CSP))
+    return encoded if form == "json" else page("export.html", export=msgspec.json.decode(encoded))
 
 
 def document_of(taken: Export) -> ThreadExport:
