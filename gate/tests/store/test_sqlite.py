@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -190,3 +191,24 @@ async def test_after_closing_every_call_says_that_the_store_is_not_there() -> No
         for call in (store.read, store.scan, store.write):
             with pytest.raises(Unavailable):
                 await call(lambda tx: tx.tenants.list_all())
+
+
+def test_a_new_database_is_its_owners_alone(path: str) -> None:
+    before = os.umask(0o022)
+    try:
+        SQLiteStore(path).migrate()
+        rows = SQLiteRows(path)
+        rows.begin()
+        rows.execute("COMMIT")
+        modes = {file.name: oct(file.stat().st_mode & 0o777) for file in Path(path).parent.iterdir()}
+        rows.close()
+    finally:
+        os.umask(before)
+    assert modes == dict.fromkeys(("gate.db", "gate.db-wal", "gate.db-shm", "gate.db-turn"), "0o600")
+
+
+def test_an_existing_database_keeps_the_mode_that_its_operator_gave_it(path: str) -> None:
+    SQLiteStore(path).migrate()
+    os.chmod(path, 0o640)
+    SQLiteStore(path).migrate()
+    assert oct(os.stat(path).st_mode & 0o777) == "0o640"

@@ -71,6 +71,8 @@ class SQLiteStore:
     def migrate(self) -> list[str]:
         """Brings the file's tables up to this version, in one transaction."""
         with mapped_errors():
+            if self._vfs is None:
+                _make_private(self.path)
             rows = SQLiteRows(self.path, vfs=self._vfs)
             try:
                 rows.begin()
@@ -176,6 +178,12 @@ class SQLiteStore:
         for loop, watcher in list(self._watchers):
             with contextlib.suppress(RuntimeError):  # a loop that is closed has nobody to tell
                 loop.call_soon_threadsafe(watcher, changes)
+
+
+def _make_private(path: str) -> None:
+    """A new file is its owner's alone: it holds payloads and sessions. SQLite gives its logs the same mode."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
 
 
 class _Desk:
