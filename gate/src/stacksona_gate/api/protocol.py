@@ -24,6 +24,8 @@ from uvicorn.server import ServerState
 IDLE, HEAD, BODY, REFUSED = range(4)
 NEVER = math.inf
 NO_HEADER = b"\0"  # no field can have this value
+ONCE = (b"authorization", b"content-type", b"idempotency-key")
+"""Fields that decide: whoever stands before the gate could have read the other one."""
 HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
 
 
@@ -68,6 +70,7 @@ GARBLED = _malformed("This is not a well-formed HTTP/1.1 request. Send one reque
 HEAD_TOO_LARGE = _malformed("The request line and headers are too large. Send fewer or shorter headers.")
 FRAMING = _malformed("The framing is ambiguous. Send either one Content-Length or Transfer-Encoding: chunked.")
 NO_HOST = _malformed("An HTTP/1.1 request names exactly one valid Host. Send it.")
+TWICE = _malformed("Authorization, Content-Type and Idempotency-Key can be read in one way only. Send each once.")
 NO_TUNNEL = _malformed("CONNECT is not served here. Send the request itself.")
 TOO_DEEP = _malformed("Too many requests without reading an answer. Read the answers first.")
 BODY_TOO_LARGE = Refusal(413, "Content Too Large", "too_large", "The body is over the limit. Send a smaller one.")
@@ -242,8 +245,11 @@ class GateProtocol(HttpToolsProtocol):
         """Heads with repeated fields, and heads that did not come alone in one small read."""
         if self._head_size() > self.header_limit or len(self.headers) > self.header_fields:
             self._stop(HEAD_TOO_LARGE)
-        if [name for name, _ in self.headers].count(b"host") > 1:
+        names = [name for name, _ in self.headers]
+        if names.count(b"host") > 1:
             self._stop(NO_HOST)
+        if any(names.count(name) > 1 for name in ONCE):
+            self._stop(TWICE)
         self._head_read = 0
 
     def _head_size(self) -> int:
