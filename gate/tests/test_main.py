@@ -23,6 +23,29 @@ async def test_a_lost_root_secret_is_said_to_be_lost_and_no_other_is_made(tmp_pa
     assert not (tmp_path / "gate.db.key").exists()
 
 
+async def test_a_damaged_root_secret_is_named_and_not_to_be_replaced(tmp_path: Path) -> None:
+    settings = read_settings({}, database_url=f"sqlite:///{tmp_path}/gate.db")
+    async with opened(settings):
+        (tmp_path / "gate.db.key").write_text("cut")
+
+    with pytest.raises(Invalid, match=r"gate\.db\.key has 3 bytes.*put back the one"):
+        async with opened(settings):
+            pass
+
+
+@pytest.mark.parametrize(
+    "url", ["gate.example.com", "https://", "https://gate.example.com/below", "https://a@b", "https://a?b"]
+)
+def test_a_public_address_that_links_cannot_be_made_from_is_refused(url: str) -> None:
+    with pytest.raises(Invalid, match="STACKSONA_PUBLIC_URL"):
+        read_settings({"STACKSONA_PUBLIC_URL": url})
+
+
+@pytest.mark.parametrize("url", ["https://gate.example.com", "https://gate.example.com/", "http://[::1]:8420"])
+def test_a_public_address(url: str) -> None:
+    assert read_settings({"STACKSONA_PUBLIC_URL": url}).public_url == url
+
+
 async def test_the_root_secret_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     async with opened(read_settings({}, database_url=f"sqlite:///{tmp_path}/gate.db")):
         mode = (tmp_path / "gate.db.key").stat().st_mode & 0o777

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 from stacksona_gate.domain.errors import Invalid
 
 PREFIX = "STACKSONA_"
+SECRET_LEAST = 32
+"""Bytes of a root secret."""
 
 
 def _setting(default: object, description: str) -> object:
@@ -74,8 +76,10 @@ def _check(settings: Settings) -> None:
         raise Invalid(f"{variable('log_level')} is debug, info, warning or error, not {settings.log_level!r}")
     if settings.log_format not in ("json", "console"):
         raise Invalid(f"{variable('log_format')} is json or console, not {settings.log_format!r}")
-    if settings.public_url and urlsplit(settings.public_url).scheme not in ("http", "https"):
-        raise Invalid(f"{variable('public_url')} begins with https:// or http://, not {settings.public_url!r}")
+    if settings.public_url and not _is_origin(settings.public_url):
+        raise Invalid(
+            f"{variable('public_url')} is https:// or http:// and a host, without a path, not {settings.public_url!r}"
+        )
     for network in filter(None, settings.allowed_networks.split(",")):
         try:
             ipaddress.ip_network(network.strip())
@@ -83,6 +87,17 @@ def _check(settings: Settings) -> None:
             raise Invalid(
                 f"{variable('allowed_networks')} holds {network!r}, which is no network in CIDR form"
             ) from None
+
+
+def _is_origin(url: str) -> bool:
+    """Every page and link is below it, so that it has no path of its own."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return False
+    beside = (parts.path.rstrip("/"), parts.query, parts.fragment)
+    return parts.scheme in ("http", "https") and bool(host) and "@" not in parts.netloc and beside == ("", "", "")
 
 
 def sqlite_path(database_url: str) -> str:
@@ -113,9 +128,18 @@ def root_secret(settings: Settings, *, make: bool) -> bytes:
 
 def _secret_in(path: Path) -> bytes:
     try:
-        return path.read_bytes().strip()
+        secret = path.read_bytes().strip()
     except OSError as error:
-        raise Invalid(f"cannot read the root secret in {path}: {error.strerror}") from None
+        raise Invalid(
+            f"cannot read the root secret in {path}: {error.strerror};"
+            " a database opens only with the one it was made with"
+        ) from None
+    if len(secret) < SECRET_LEAST:
+        raise Invalid(
+            f"the root secret in {path} has {len(secret)} bytes and needs at least {SECRET_LEAST}: put back the one"
+            " that the database was made with; for a new database, make one with `openssl rand -hex 32`"
+        )
+    return secret
 
 
 def _make_secret(path: Path) -> None:

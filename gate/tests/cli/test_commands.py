@@ -328,6 +328,22 @@ def test_a_database_that_is_none(url: str, said: str, command: str) -> None:
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("folder", "is a folder: name a file in it"),
+        ("missing/gate.db", "there is no folder missing: make it first"),
+        ("text.db", "is no SQLite database: name another file"),
+    ],
+)
+def test_a_database_that_cannot_be_opened_is_told_apart_from_a_busy_one(name: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "text.db").write_text("no database, " * 1000)
+    result = CliRunner().invoke(app, ["agent", "list", "--database", f"sqlite:///{name}"])
+    assert said in result.stderr
+    assert "try again" not in result.stderr
+
+
 def test_migrations_are_named_once(shell: Shell) -> None:
     assert shell.json("db", "migrate")["applied"][0] == "0001_initial.sql"
     assert shell.json("db", "migrate")["applied"] == []
@@ -338,6 +354,7 @@ def test_a_backup_opens_with_the_root_secret(shell: Shell, tmp_path: Path) -> No
     target = tmp_path / "copy.db"
     said = shell.done("db", "backup", str(target))
     assert "gate.db.key" in said
+    assert "in another place" in said  # together, the two let anybody sign approvals
     assert list(tmp_path.glob("copy*")) == [target]
     (tmp_path / "copy.db.key").write_bytes((tmp_path / "gate.db.key").read_bytes())
     assert [agent["name"] for agent in Shell(f"sqlite:///{target}").json("agent", "list")] == ["bot"]
@@ -349,6 +366,11 @@ def test_a_backup_never_overwrites(shell: Shell, tmp_path: Path) -> None:
     target.write_text("mine")
     assert "never overwrites" in shell.refused("db", "backup", str(target))
     assert target.read_text() == "mine"
+
+
+def test_a_backup_to_nowhere_names_what_was_asked_for(shell: Shell) -> None:
+    shell.done("agent", "create", "bot")
+    assert shell.refused("db", "backup", "nowhere/copy.db") == "nowhere/copy.db: No such file or directory\n"
 
 
 def test_no_database_is_made_to_back_it_up(shell: Shell, tmp_path: Path) -> None:
@@ -388,6 +410,12 @@ def test_a_host_that_is_not_this_machine() -> None:
     result = CliRunner().invoke(app, ["serve", "--host", "nowhere.invalid"])
     assert result.exit_code == 1
     assert "nowhere.invalid" in result.stderr
+
+
+def test_an_address_of_another_machine_asks_for_another_host() -> None:
+    result = CliRunner().invoke(app, ["serve", "--host", "192.0.2.1"])
+    assert result.exit_code == 1
+    assert "choose another --host" in result.stderr
 
 
 def test_json_is_the_only_thing_on_standard_output(shell: Shell) -> None:

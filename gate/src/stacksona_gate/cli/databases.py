@@ -41,14 +41,17 @@ def backup(target: Target, as_json: Json = False, database: Database = None) -> 
     _refuse_to_overwrite(target)
     partial = target.with_name(f"{target.name}.partial-{os.getpid()}")
     try:
-        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        _make(partial, target)
         with database_named(settings):
             open_store(settings).backup(str(partial))
         _refuse_to_overwrite(target)
         partial.rename(target)
     finally:
         partial.unlink(missing_ok=True)
-    lines = [f"{source} is copied to {target}", f"Keep {_secret_of(settings)} with it: without it the copy is useless."]
+    lines = [
+        f"{source} is copied to {target}",
+        f"Keep {_secret_of(settings)} too, in another place: without it the copy is useless, with it anybody can sign.",
+    ]
     answer({"backup": str(target)}, lines, as_json=as_json)
 
 
@@ -57,6 +60,14 @@ def rotate(as_json: Json = False, database: Database = None) -> None:
     """Sign with a new key from now on. Tokens in flight stay good until they expire."""
     key = on_gate(database, lambda gate: gate.store.write(lambda tx: rotate_signing_key(tx, gate.env, gate.root)))
     answer({"kid": key.kid}, [f"{key.kid} signs from now on; tokens in flight stay good"], as_json=as_json)
+
+
+def _make(partial: Path, target: Path) -> None:
+    """For its owner alone. Raises OSError with the name that was asked for."""
+    try:
+        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(target)) from None
 
 
 def _refuse_to_overwrite(target: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import socket
 from collections.abc import Coroutine
@@ -60,7 +61,8 @@ def check_address(host: str, port: int) -> None:
     except socket.gaierror as error:
         raise Invalid(f"{host} is no address of this machine: {error.strerror}") from None
     except OSError as error:
-        raise Conflict(f"cannot listen on {host} port {port}: {error.strerror}; choose another --port") from None
+        other = "--host" if error.errno == errno.EADDRNOTAVAIL else "--port"
+        raise Conflict(f"cannot listen on {host} port {port}: {error.strerror}; choose another {other}") from None
 
 
 def run_until_told(work: Coroutine[None, None, None]) -> None:
