@@ -164,7 +164,7 @@ def _reviewable(tx: Tx, user: User, thread_id: str) -> tuple[Request, Agent]:
     request, agent = find_thread(tx, user, thread_id)
     fresh = tx.people.find_user(user.tenant_id, user.id)
     if fresh is None or not may_review(fresh, agent):
-        raise Forbidden("you may read this thread and not decide it: ask an admin to assign its agent to you")
+        raise Forbidden("you may read this thread and not decide it: reviewers and admins decide")
     return request, agent
 
 
