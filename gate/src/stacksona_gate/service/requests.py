@@ -116,9 +116,8 @@ def decide(env: Environment, caller: Caller, task_id: str, ask: Ask, now: int) -
     )
     payload = canonicalize(ask.payload)
     pending = verdict.status == status.PENDING_REVIEW
-    allowed = verdict.status == status.ALLOW
     valid_for = _approval_lasts(env, verdict)
-    signed = allowed and agent.signed_approvals
+    signed = verdict.status == status.ALLOW and agent.signed_approvals
     request_id = env.id("req_", now)
     return Request(
         seq=0,
