@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import pytest
 from gate.tests.factories import POLICY, START, TENANT, World, thread_of
 
@@ -9,7 +11,8 @@ from stacksona_gate.domain.approvals import Redeemed, Refused
 from stacksona_gate.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from stacksona_gate.domain.requests import MAX_REVISIONS
 from stacksona_gate.main import sweep
-from stacksona_gate.service import agents, reviews
+from stacksona_gate.policy.parse import parse_policy
+from stacksona_gate.service import agents, directory, reviews
 from stacksona_gate.service.requests import Ask, File
 from stacksona_gate.service.threads import Change
 
@@ -267,3 +270,12 @@ async def test_pausing_twice_is_one_pause(w: World) -> None:
     await w.pause()
     await w.pause()
     assert (len(await w.entries("agent.paused")), START) == (1, w.clock.now)
+
+
+async def test_revisions_do_not_read_the_policy_anew(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = await w.ask()
+    read = Mock(side_effect=parse_policy)
+    monkeypatch.setattr(directory, "parse_policy", read)
+    for amount in (400, 401, 402):
+        await w.revise(answer, amount)
+    assert read.call_count == 0
