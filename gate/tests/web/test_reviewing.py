@@ -121,11 +121,46 @@ async def test_an_edited_payload_is_what_is_approved() -> None:
         assert "amount 500 is over 250" in words(page)
 
 
-async def test_plain_approval_leaves_an_edit_that_was_not_meant_alone() -> None:
+@pytest.mark.parametrize("edited", ['{"amount": 300}', '{"amount": "500"}', '{"amount": 500', "{}"])
+async def test_an_edit_is_not_approved_with_the_button_for_the_agents_payload(edited: str) -> None:
     async with visiting() as guest:
         rita, answer, path = await waiting(guest)
-        await rita.post(f"{path}/reviews", verdict("approve", edited='{"amount": 300}'))
-        assert (await guest.w.stored(answer)).payload == '{"amount":500}'
+        page = await rita.post(f"{path}/reviews", verdict("approve", "typed", edited=edited))
+        assert page.status_code == 422
+        assert "you edited the payload" in words(page)
+        assert edited in words(page)
+        assert "typed" in words(page)
+        assert (await guest.w.stored(answer)).is_pending
+
+
+@pytest.mark.parametrize("edited", ['{"amount": 500}', '{\r\n  "amount": 500.0\r\n}', "", " \r\n"])
+async def test_a_box_that_holds_the_agents_payload_or_nothing_is_no_edit(edited: str) -> None:
+    async with visiting() as guest:
+        rita, answer, path = await waiting(guest)
+        await rita.post(f"{path}/reviews", verdict("approve", edited=edited))
+        stored = await guest.w.stored(answer)
+        assert (stored.status, stored.edited, stored.payload) == ("approved", False, '{"amount":500}')
+
+
+@pytest.mark.parametrize("said", ["reject", "request_changes"])
+async def test_what_approves_nothing_leaves_an_edit_alone(said: str) -> None:
+    async with visiting() as guest:
+        rita, _, path = await waiting(guest)
+        sent = await rita.post(f"{path}/reviews", verdict(said, "no", edited='{"amount": 300}'))
+        assert sent.status_code == 303
+
+
+async def test_a_payload_that_is_long_when_indented_can_still_be_rejected() -> None:
+    nested: object = [0] * 60_000
+    for _ in range(28):
+        nested = [nested]
+    async with visiting() as guest:
+        answer = await guest.w.ask(payload={"amount": 500, "list": nested})
+        path, rita = f"/inbox/{thread_of(answer)}", await guest.as_(guest.w.reviewer)
+        page = await rita.get(path)
+        assert 'name="edited"' not in page.text
+        assert "Too long to edit on this page" in words(page)
+        assert (await rita.post(f"{path}/reviews", verdict("reject", "no"))).status_code == 303
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,12 @@ def test_what_hides_is_escaped_where_it_can_be_edited() -> None:
     assert edited == '{\n  "a": "x\\u202ey\\u007f",\n  "b": "ü"\n}'
 
 
+def test_only_what_a_form_can_carry_is_offered_for_editing() -> None:
+    assert payloads.editable(canonicalize({"a": "x" * 250_000}).decode()) is not None
+    assert payloads.editable(canonicalize({"a": "\u202e" * 80_000}).decode()) is not None
+    assert payloads.editable(canonicalize({"a": [0] * 120_000}).decode()) is None
+
+
 def test_a_difference_names_each_place_once() -> None:
     old, new = canonicalize({"a": 1, "b": 2, "c": 3}).decode(), canonicalize({"a": "1", "b": 2, "d": 4}).decode()
     found = [(one.path, one.what, one.kinds) for one in payloads.differences(old, new)]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
+from urllib.parse import quote_plus
 
 from stacksona_gate.domain.canonical import canonicalize
 from stacksona_gate.domain.display import reveal
@@ -18,6 +19,10 @@ ROWS_MOST: Final = 1_000
 KEY_VALUES: Final = 3
 GLANCED_AT: Final = 20_000
 """Payloads with more characters show no key values in lists: parsing them for a glance costs too much."""
+EDITED_MOST: Final = 400_000
+"""Characters of a payload that can be edited on a page."""
+SENT_MOST: Final = 1_500_000
+"""Bytes of it as a browser sends it: deep nesting and foreign letters make it several times as long."""
 
 _PLAIN_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
@@ -117,11 +122,17 @@ def differences(old: str, new: str) -> tuple[Difference, ...]:
     return (*changed, *removed)
 
 
-def editable(payload: str) -> str:
-    """The payload as indented JSON for a text box, where nothing can be marked: what hides stands escaped."""
+def editable(payload: str) -> str | None:
+    """The payload as indented JSON for a text box, where nothing can be marked: what hides stands escaped.
+
+    None where it is too long: the box is sent with every verdict, and must leave room to reject.
+    """
     text = json.dumps(read_json(payload.encode()), indent=2, ensure_ascii=False)
+    if len(text) > EDITED_MOST:
+        return None
     pieces = reveal(text)
-    return "".join(one.text if one.kind in ("plain", "lookalike") else _escaped(one.original) for one in pieces)
+    shown = "".join(one.text if one.kind in ("plain", "lookalike") else _escaped(one.original) for one in pieces)
+    return shown if len(quote_plus(shown.replace("\n", "\r\n"))) <= SENT_MOST else None
 
 
 def _escaped(text: str) -> str:

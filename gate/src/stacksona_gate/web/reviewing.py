@@ -8,6 +8,7 @@ from typing import Final
 from starlette.requests import Request as Call
 from starlette.responses import Response
 
+from stacksona_gate.domain.canonical import digest
 from stacksona_gate.domain.errors import Conflict, Forbidden, GateError, Invalid
 from stacksona_gate.domain.people import User
 from stacksona_gate.domain.reading import read_json
@@ -37,11 +38,24 @@ class Reviewing:
         person, fields = await self._form(request)
         try:
             verdict = read_verdict(fields)
+            if fields["verdict"] == "approve":
+                await self._require_unedited(request, person, verdict, fields.get("edited", ""))
             await self._decide(request, person, verdict)
         except (Invalid, Conflict) as error:
             typed = Typed(message=fields.get("message", ""), edited=fields.get("edited", ""), error=error)
             return await self._threads.page(person, request, typed, status=status_of(error))
         return self._back(request, verdict.verdict)
+
+    async def _require_unedited(self, request: Call, person: Person, verdict: Verdict, edited: str) -> None:
+        """Raises Invalid for what was edited and then approved with the button that approves the agent's version."""
+        thread_id = request.path_params["thread_id"]
+        thread, _ = await self._gate.store.read(lambda tx: reviews.find_thread(tx, person.user, thread_id))
+        if thread.revision == verdict.revision and not _says(edited, thread.payload_digest):
+            raise Invalid(
+                "you edited the payload, and this button approves the agent's: press «Approve my version», or undo"
+                " your edit",
+                code="edit_not_approved",
+            )
 
     async def _decide(self, request: Call, person: Person, verdict: Verdict) -> None:
         gate, thread_id = self._gate, request.path_params["thread_id"]
@@ -108,6 +122,16 @@ def read_verdict(fields: dict[str, str]) -> Verdict:
     if verdict == "approve_edited":
         return Verdict("approve", message, int(revision), _edited(fields.get("edited", "")))
     return Verdict(verdict, message, int(revision))
+
+
+def _says(edited: str, payload_digest: str) -> bool:
+    """Whether the text box still holds the agent's payload, or nothing at all."""
+    if not edited.strip():
+        return True
+    try:
+        return digest(_edited(edited)) == payload_digest
+    except Invalid:
+        return False
 
 
 def _edited(text: str) -> dict[str, object]:

@@ -75,7 +75,8 @@ class Content:
     metadata: tuple[tuple[str, str], ...]
     key_values: tuple[Value, ...]
     table: Table
-    editable: str
+    editable: str | None
+    """None: too long to edit on a page."""
     revisions: tuple[int, ...]
     changed: Changed | None
     files: tuple[Attachment, ...]
