@@ -127,3 +127,9 @@ async def test_an_attachment_of_another_thread_is_not_found(home: House) -> None
     thread, other = thread_id(await home.world.ask(ask=ask)), await home.thread()
     listed = (await home.rita.get(path(thread))).json()["attachments"][0]
     assert (await home.rita.get(path(other, f"/attachments/{listed['id']}"))).status_code == 404
+
+
+async def test_what_is_looked_for_is_short(home: House) -> None:
+    assert (await home.rita.get("/api/review/threads", params={"q": "a" * 200})).status_code == 200
+    answer = await home.rita.get("/api/review/threads", params={"q": "a" * 201})
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_q")

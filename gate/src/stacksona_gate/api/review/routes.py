@@ -10,7 +10,12 @@ from stacksona_gate.api.routing import Operation, Parameter
 
 _FILTERS: Final = (
     Parameter("folder", "query", "Only threads of this folder", {"type": "string", "enum": ["", *threads.FOLDERS]}),
-    Parameter("q", "query", "Looked for in subject, task, tool, thread id and payload", {"type": "string"}),
+    Parameter(
+        "q",
+        "query",
+        "Looked for in subject, task, tool, thread id and payload",
+        {"type": "string", "maxLength": threads.QUERY_MOST},
+    ),
     Parameter("agent", "query", "Only threads of this agent, by id or name", {"type": "string"}),
     Parameter("tool", "query", "Only threads of this tool", {"type": "string"}),
     Parameter(

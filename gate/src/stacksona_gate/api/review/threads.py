@@ -10,6 +10,7 @@ from stacksona_gate.api.fields import CURSOR_MOST, PAGE, PAGE_MOST, chosen, tagg
 from stacksona_gate.api.http import Call, Reply, json_reply
 from stacksona_gate.api.people import PeopleContext
 from stacksona_gate.api.review.answers import ThreadPage, summary_of, thread_of
+from stacksona_gate.domain.errors import Invalid
 from stacksona_gate.domain.people import User
 from stacksona_gate.domain.requests import RISK_LEVELS, Attachment, ThreadFilter
 from stacksona_gate.service.administration import agent_id_of
@@ -18,6 +19,8 @@ from stacksona_gate.service.reviews import find_attachment, list_threads, view_t
 from stacksona_gate.service.transactions import Tx
 
 FOLDERS: Final = ("new", "reviewing", "approved", "rejected")
+QUERY_MOST: Final = 200
+"""Characters looked for: the time a search takes grows with them, times the length of every payload."""
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 _DOWNLOAD: Final = (
     (b"content-security-policy", b"default-src 'none'; sandbox; frame-ancestors 'none'"),
@@ -41,12 +44,19 @@ async def get_threads(context: PeopleContext, call: Call) -> Reply:
 def _filter(query: dict[str, str]) -> ThreadFilter:
     return ThreadFilter(
         folder=chosen(query, "folder", FOLDERS),
-        text=query.get("q") or None,
+        text=_looked_for(query),
         tool_name=query.get("tool") or None,
         risk_level=chosen(query, "risk", RISK_LEVELS),
         before=whole(query, "cursor", 0, CURSOR_MOST),
         limit=whole(query, "limit", 1, PAGE_MOST) or PAGE,
     )
+
+
+def _looked_for(query: dict[str, str]) -> str | None:
+    text = query.get("q") or None
+    if text is not None and len(text) > QUERY_MOST:
+        raise Invalid(f"q has at most {QUERY_MOST} characters", code="invalid_q")
+    return text
 
 
 def _of_agent(tx: Tx, person: Person, where: ThreadFilter, agent: str | None) -> ThreadFilter:
