@@ -67,6 +67,7 @@ FINDS: dict[str, Probe] = {
     "people.count_admins": lambda tx, ids: tx.people.count_admins(OTHER) - 1,
     "people.list_tokens": lambda tx, ids: tx.people.list_tokens(OTHER, ids.user),
     "people.revoke_token": lambda tx, ids: tx.people.revoke_token(OTHER, ids.token, START),
+    "people.has_setup_code": lambda tx, ids: tx.people.has_setup_code(OTHER, "code", START),
     "people.use_setup_code": lambda tx, ids: tx.people.use_setup_code(OTHER, "code", START),
     "people.count_failures": lambda tx, ids: tx.people.count_failures(OTHER, "account:a", 0),
     "audit.list_entries": lambda tx, ids: tx.audit.list_entries(OTHER, request_id=ids.request),
