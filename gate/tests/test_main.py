@@ -8,7 +8,7 @@ import pytest
 
 from stacksona_gate.config import read_settings
 from stacksona_gate.domain.errors import Invalid
-from stacksona_gate.main import opened
+from stacksona_gate.main import clear_out, opened
 
 
 async def test_a_lost_root_secret_is_said_to_be_lost_and_no_other_is_made(tmp_path: Path) -> None:
@@ -51,3 +51,12 @@ async def test_the_root_secret_is_readable_by_its_owner_alone(tmp_path: Path) ->
         mode = (tmp_path / "gate.db.key").stat().st_mode & 0o777
 
     assert mode == 0o600
+
+
+async def test_failed_sign_ins_that_no_longer_count_are_forgotten(tmp_path: Path) -> None:
+    async with opened(read_settings({}, database_url=f"sqlite:///{tmp_path}/gate.db")) as gate:
+        await gate.store.write(lambda tx: tx.people.insert_failure("default", "account:a", 1))
+
+        await clear_out(gate)
+
+        assert await gate.store.read(lambda tx: tx.people.count_failures("default", "account:a", 0)) == 0

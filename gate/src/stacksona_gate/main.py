@@ -32,7 +32,7 @@ from stacksona_gate.service.directory import Directory
 from stacksona_gate.service.environment import Environment, Limits
 from stacksona_gate.service.gate import Gate
 from stacksona_gate.service.installation import DEFAULT_TENANT, ensure_installation, read_keyring
-from stacksona_gate.service.people import new_setup_code
+from stacksona_gate.service.people import FAILURE_WINDOW, new_setup_code
 from stacksona_gate.service.refusals import RefusalLog
 from stacksona_gate.service.secrets import RootSecret
 from stacksona_gate.service.threads import expire_due
@@ -212,10 +212,11 @@ async def sweep(gate: Gate) -> None:
 
 
 async def clear_out(gate: Gate) -> None:
-    """Forgets idempotency keys of the days before yesterday, and sessions that are over."""
+    """Forgets what no longer counts: idempotency keys of the days before yesterday, sessions, failed sign-ins."""
     now = gate.env.now()
     await gate.store.write(lambda tx: tx.replays.delete_before(now // DAY - 1))
     await gate.store.write(lambda tx: tx.people.delete_sessions_before(now))
+    await gate.store.write(lambda tx: tx.people.delete_failures_before(now - FAILURE_WINDOW))
 
 
 async def _repeat(work: Callable[[], Awaitable[None]], seconds: float) -> None:
