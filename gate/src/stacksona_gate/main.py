@@ -34,7 +34,7 @@ from stacksona_gate.service.gate import Gate
 from stacksona_gate.service.installation import DEFAULT_TENANT, ensure_installation, read_keyring
 from stacksona_gate.service.people import FAILURE_WINDOW, new_setup_code
 from stacksona_gate.service.refusals import RefusalLog
-from stacksona_gate.service.secrets import RootSecret
+from stacksona_gate.service.secrets import RootSecret, RootWrapping
 from stacksona_gate.service.threads import expire_due
 from stacksona_gate.service.wakeups import Wakeups
 from stacksona_gate.store.base import Change, Store
@@ -55,6 +55,7 @@ def environment(settings: Settings, public_url: str) -> Environment:
 
 async def build_gate(store: Store, env: Environment, root: RootSecret) -> Gate:
     """A gate over a started store. Raises Unavailable when it could not decide or sign."""
+    store.unlock(RootWrapping(root, env))
     await store.write(lambda tx: ensure_installation(tx, env, root))
     keyring = await store.read(lambda tx: read_keyring(tx, env, root))
     gate = Gate(store, env, root, Directory(store, env), keyring, Wakeups(), RefusalLog())

@@ -55,6 +55,22 @@ The rows are not sealed into a signed tree yet: see [what does not work yet](../
 """
 
 EVENTS: Final = {
+    "webhook.delivered": "A webhook's receiver answered 2xx.",
+    "webhook.dead": "A webhook was given up: its retries are used up, or its endpoint was switched off.",
+    "webhook.replayed": "Somebody sent a webhook once more.",
+    "webhook.secret_rotated": "An endpoint got a new webhook secret; the old one signs beside it for a while.",
+    "webhook.switched_off": "An endpoint was switched off: it answered 410, or failed for five days.",
+    "webhook.switched_on": "Somebody switched an endpoint on again.",
+    "webhook.tested": "Somebody sent a test webhook.",
+    "thread.reminded": "Reviewers were reminded of a thread that still waits.",
+    "thread.escalated": "A thread that still waits was escalated before its time is over.",
+    "notice.dismissed": "An admin took a notice off the list.",
+    "log_key.created": "A key to sign checkpoints with was made.",
+    "log_key.rotated": "Checkpoints are signed with another key from now on.",
+    "audit.exported": "Audit entries were exported, by whom and which.",
+    "content.erased": "Somebody's data was erased. Entries and proofs stay.",
+    "content.expired": "Content older than the workspace keeps it was removed. Entries and proofs stay.",
+    "data_key.rotated": "Content is encrypted with another key from now on.",
     "agent.changed": "An agent's settings were changed.",
     "agent.created": "An agent was made.",
     "agent.paused": "An agent was paused: its open threads were rejected, its unredeemed approvals revoked.",

@@ -283,7 +283,6 @@ FILTERS: dict[str, tuple[ThreadFilter, list[str]]] = {
     "redeemed": (ThreadFilter(redeemed=True), ["Refund 503"]),
     "unredeemed": (ThreadFilter(redeemed=False, folder="approved"), []),
     "text in the subject": (ThreadFilter(text="FUND 504"), ["Refund 504"]),
-    "text in the payload": (ThreadFilter(text='"amount":502'), ["Refund 502"]),
     "a percent sign is itself": (ThreadFilter(text="Refund%"), []),
     "an underscore is itself": (ThreadFilter(text="Refund_50"), []),
     "nobody's agents": (ThreadFilter(agent_ids=()), []),

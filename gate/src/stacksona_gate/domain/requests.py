@@ -69,6 +69,14 @@ class Request(Struct, frozen=True):
     """The agent's generation when the approval was given."""
     redeemed_at: int | None
     redeemed_by: str | None
+    remind_at: int | None = None
+    """When reviewers are reminded next, while it is pending."""
+    reminders: int = 0
+    """How many times they were."""
+    outcome: str | None = None
+    """The newest that its agent reported: ``executed``, ``failed`` or ``skipped``."""
+    erased_at: int | None = None
+    """When its content was taken away; what proves it was there stays."""
 
     @property
     def is_pending(self) -> bool:

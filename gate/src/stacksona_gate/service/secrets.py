@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
@@ -47,6 +48,26 @@ class RootSecret:
                 "the root secret is not the one this database was made with:"
                 " set STACKSONA_SECRET_KEY or STACKSONA_SECRET_KEY_FILE"
             ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class RootWrapping:
+    """The root secret as a store uses it. Implements store.base.Wrapping."""
+
+    root: RootSecret
+    env: Environment
+
+    def wrap(self, value: bytes, purpose: str) -> str:
+        return self.root.wrap(value, purpose, self.env)
+
+    def unwrap(self, wrapped: str, purpose: str) -> bytes:
+        return self.root.unwrap(wrapped, purpose)
+
+    def randomness(self, count: int) -> bytes:
+        return self.env.randomness(count)
+
+    def now(self) -> int:
+        return self.env.now()
 
 
 @cache

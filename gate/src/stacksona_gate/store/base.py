@@ -65,6 +65,26 @@ class Installation:
     created_at: int
 
 
+@dataclass(frozen=True, slots=True)
+class DataKey:
+    """Encrypts a tenant's content at rest; wrapped by the root secret. A retired key still opens what it closed."""
+
+    tenant_id: str
+    id: str
+    wrapped: str
+    created_at: int
+    retired_at: int | None
+
+
+class Wrapping(Protocol):
+    """What a store takes from the root secret to encrypt content."""
+
+    def wrap(self, value: bytes, purpose: str) -> str: ...
+    def unwrap(self, wrapped: str, purpose: str) -> bytes: ...
+    def randomness(self, count: int) -> bytes: ...
+    def now(self) -> int: ...
+
+
 class Idempotency(Struct, frozen=True):
     """``scope`` stands for agent, method, path and key; ``fingerprint`` for content type and raw body."""
 
@@ -325,6 +345,10 @@ Watcher = Callable[[Sequence[Change]], None]
 
 class Store(Protocol):
     """A database. Every method raises domain.errors.Unavailable when the database is not there."""
+
+    def unlock(self, wrapping: Wrapping) -> None:
+        """Gives what content is encrypted with. Before it, what rests encrypted can be neither written nor read."""
+        ...
 
     async def submit(self, submission: Submission) -> Submitted:
         """Writes a decision; returns after the commit."""

@@ -19,7 +19,7 @@ from stacksona_gate.store.base import (
 )
 from stacksona_gate.store.queries.conversation import ConversationQueries
 from stacksona_gate.store.queries.requests import RequestQueries, insert_requests, redeem_row
-from stacksona_gate.store.queries.tenants import AUDIT, AuditQueries, ReplayQueries, insert_entries
+from stacksona_gate.store.queries.tenants import AuditQueries, ReplayQueries, insert_entries
 from stacksona_gate.store.rows import Rows
 
 
@@ -77,7 +77,7 @@ def request_id_of(answer: str) -> str:
 
 def _insert(rows: Rows, submissions: Sequence[Submission]) -> None:
     insert_requests(rows, [s.request for s in submissions if s.idempotency is None])
-    insert_entries(rows, [AUDIT.values(entry) for s in submissions for entry in s.entries])
+    insert_entries(rows, [entry for s in submissions for entry in s.entries])
     for submission in submissions:
         request = submission.request
         if submission.attachments:

@@ -17,8 +17,20 @@ import apsw
 
 from stacksona_gate.domain.approvals import Redeemed, Redemption, Refused
 from stacksona_gate.domain.errors import Unavailable
-from stacksona_gate.store.base import Change, Load, RedemptionEntries, Stale, Submission, Submitted, Tx, Watcher
+from stacksona_gate.store.base import (
+    Change,
+    Load,
+    RedemptionEntries,
+    Stale,
+    Submission,
+    Submitted,
+    Tx,
+    Watcher,
+    Wrapping,
+)
+from stacksona_gate.store.content import Content
 from stacksona_gate.store.migrate import apply_migrations
+from stacksona_gate.store.queries.tenants import CONFIGURATION
 from stacksona_gate.store.queries.transaction import SqlTx
 from stacksona_gate.store.sqlite_connection import BUSY_MILLISECONDS, DIALECT, SQLiteRows, mapped_errors, turn
 from stacksona_gate.store.sqlite_writer import Job, Writer
@@ -56,7 +68,8 @@ class SQLiteStore:
         self._readers: list[SQLiteRows] = []
         self._scans = ThreadPoolExecutor(2, thread_name_prefix="gate-scan")
         self._watchers: list[tuple[asyncio.AbstractEventLoop, Watcher]] = []
-        self._writer = Writer(lambda: SQLiteRows(path, vfs=vfs), self._publish)
+        self._content = Content()
+        self._writer = Writer(lambda: SQLiteRows(path, content=self._content, vfs=vfs), self._publish)
         self._checkpointer = _Checkpointer(path, log_most, vfs)
         self._open = False
 
@@ -95,6 +108,10 @@ class SQLiteStore:
         for reader in self._readers:
             reader.close()
         self._readers.clear()
+
+    def unlock(self, wrapping: Wrapping) -> None:
+        """Gives what content is encrypted with; before, nothing that rests encrypted can be written or read."""
+        self._content.unlock(wrapping)
 
     async def submit(self, submission: Submission) -> Submitted:
         return await self._in_batch(submission)  # type: ignore[no-any-return]
@@ -169,12 +186,14 @@ class SQLiteStore:
     def _reader(self) -> tuple[SQLiteRows, Tx]:
         """A reading connection of this thread's own."""
         if not hasattr(self._local, "reader"):
-            rows = SQLiteRows(self.path, read_only=True, vfs=self._vfs)
+            rows = SQLiteRows(self.path, content=self._content, read_only=True, vfs=self._vfs)
             self._readers.append(rows)
             self._local.reader = (rows, SqlTx(rows))
         return self._local.reader  # type: ignore[no-any-return]
 
     def _publish(self, changes: Sequence[Change]) -> None:
+        if any(change.request_id == CONFIGURATION for change in changes):
+            self._content.forget()  # another key may be in use
         for loop, watcher in list(self._watchers):
             with contextlib.suppress(RuntimeError):  # a loop that is closed has nobody to tell
                 loop.call_soon_threadsafe(watcher, changes)

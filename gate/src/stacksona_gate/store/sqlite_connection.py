@@ -16,7 +16,8 @@ import apsw
 
 from stacksona_gate.domain.errors import Conflict, Unavailable
 from stacksona_gate.store.base import Change
-from stacksona_gate.store.rows import Row
+from stacksona_gate.store.content import Content
+from stacksona_gate.store.rows import Encryption, Row
 
 DIALECT: Final = {"serial": "INTEGER PRIMARY KEY", "blob": "BLOB"}
 BUSY_MILLISECONDS: Final = 5000
@@ -84,8 +85,11 @@ class SQLiteRows:
     for_update = ""
     """The one writer holds everything."""
 
-    def __init__(self, path: str, *, read_only: bool = False, vfs: str | None = None) -> None:
+    def __init__(
+        self, path: str, *, content: Content | None = None, read_only: bool = False, vfs: str | None = None
+    ) -> None:
         self.path = path
+        self.content: Encryption = content or Content()
         self.changes: list[Change] = []
         self.connection = apsw.Connection(path, vfs=vfs, statementcachesize=256)
         self._cursor = self.connection.cursor()

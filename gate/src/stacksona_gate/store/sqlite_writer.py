@@ -199,6 +199,7 @@ class Writer(threading.Thread):
         """Leaves no transaction open; a connection that cannot even do that is replaced."""
         if self._rows is None:
             return
+        self._rows.content.forget()
         try:
             if self._rows.connection.in_transaction:
                 self._rows.execute("ROLLBACK")
@@ -271,6 +272,7 @@ def _run_one(rows: SQLiteRows, job: Job, unit: Callable[[Tx], Any], tx: Tx | Non
 
 def _undo(rows: SQLiteRows, savepoint: str, mark: int) -> None:
     del rows.changes[mark:]
+    rows.content.forget()
     rows.execute(f"ROLLBACK TO {savepoint}")
     rows.execute(f"RELEASE {savepoint}")
 

@@ -62,11 +62,17 @@ class AgentQueries:
 
     def set_webhook_secret(self, tenant_id: str, agent_id: str, wrapped: str) -> None:
         self._rows.run(
-            "UPDATE agents SET webhook_secret = $1 WHERE tenant_id = $2 AND id = $3", wrapped, tenant_id, agent_id
+            "INSERT INTO webhook_endpoints (tenant_id, id, kind, secret) VALUES ($1, $2, 'agent', $3)"
+            " ON CONFLICT (tenant_id, id) DO UPDATE SET secret = excluded.secret",
+            tenant_id,
+            agent_id,
+            wrapped,
         )
 
     def get_webhook_secret(self, tenant_id: str, agent_id: str) -> str | None:
-        row = self._rows.one("SELECT webhook_secret FROM agents WHERE tenant_id = $1 AND id = $2", tenant_id, agent_id)
+        row = self._rows.one(
+            "SELECT secret FROM webhook_endpoints WHERE tenant_id = $1 AND id = $2", tenant_id, agent_id
+        )
         return row[0] if row else None
 
     def _one(self, where: str, tenant_id: str, value: str) -> Agent | None:

@@ -7,13 +7,20 @@ from typing import Final
 from msgspec.structs import replace
 
 from stacksona_gate.domain.requests import Request, Revision, ThreadFilter
-from stacksona_gate.store.rows import Mapper, Rows
+from stacksona_gate.store.rows import Rows, SealedMapper
 
-REQUESTS: Final = Mapper(Request, "requests")
-REVISIONS: Final = Mapper(Revision, "revisions", tenant=True)
+REQUESTS: Final = SealedMapper(
+    Request,
+    "requests",
+    sealed=("payload", "payload_digest", "preview", "summary", "metadata", "message", "feedback"),
+)
+REVISIONS: Final = SealedMapper(
+    Revision, "revisions", sealed=("payload", "payload_digest", "preview", "summary", "message"), tenant=True
+)
 
 _FIXED: Final = {"seq", "tenant_id", "id", "agent_id", "task_id", "created_at", "thread_id", "tool_name"}
 _MOVING: Final = tuple(name for name in Request.__annotations__ if name not in _FIXED)
+_MOVING_SEALED: Final = tuple(_MOVING.index(name) for name in REQUESTS.sealed)
 _UPDATE: Final = (
     "UPDATE requests SET "  # noqa: S608 - our own names
     + ", ".join(f"{name} = ${i + 1}" for i, name in enumerate(_MOVING))
@@ -55,6 +62,7 @@ class RequestQueries:
 
     def update(self, request: Request, *, was_status: str, was_revision: int) -> bool:
         values = [getattr(request, name) for name in _MOVING]
+        REQUESTS.seal(self._rows, request.tenant_id, values, _MOVING_SEALED)
         return self._rows.run(_UPDATE, *values, request.tenant_id, request.id, was_status, was_revision) == 1
 
     def list_threads(self, tenant_id: str, where: ThreadFilter) -> list[Request]:
@@ -66,7 +74,7 @@ class RequestQueries:
         order = "ASC" if where.oldest_first else "DESC"
         limit = conditions.mark(where.limit)
         sql = f"{REQUESTS.select} WHERE {conditions.text} ORDER BY seq {order} LIMIT {limit}"
-        return REQUESTS.list(self._rows.all(sql, *conditions.parameters))
+        return REQUESTS.list(self._rows, self._rows.all(sql, *conditions.parameters))
 
     def count_folders(self, tenant_id: str, agent_ids: tuple[str, ...] | None, *, most: int) -> dict[str, int]:
         return {folder: self._count_folder(tenant_id, folder, agent_ids, most) for folder in _FOLDERS}
@@ -84,11 +92,13 @@ class RequestQueries:
 
     def list_pending_of_agent(self, tenant_id: str, agent_id: str) -> list[Request]:
         where = "tenant_id = $1 AND agent_id = $2 AND thread_id IS NOT NULL AND status = 'pending_review'"
-        return REQUESTS.list(self._rows.all(f"{REQUESTS.select} WHERE {where} ORDER BY seq", tenant_id, agent_id))
+        return REQUESTS.list(
+            self._rows, self._rows.all(f"{REQUESTS.select} WHERE {where} ORDER BY seq", tenant_id, agent_id)
+        )
 
     def list_overdue(self, now: int, limit: int) -> list[Request]:
         sql = f"{REQUESTS.select} WHERE status = 'pending_review' AND expires_at <= $1 ORDER BY expires_at LIMIT $2"
-        return REQUESTS.list(self._rows.all(sql, now, limit))
+        return REQUESTS.list(self._rows, self._rows.all(sql, now, limit))
 
     def archive_revision(self, request: Request, at: int) -> None:
         revision = Revision(
@@ -103,14 +113,14 @@ class RequestQueries:
             request.message,
             at,
         )
-        self._rows.run(REVISIONS.insert, *REVISIONS.values(revision), request.tenant_id)
+        self._rows.run(REVISIONS.insert, *REVISIONS.row(self._rows, revision, request.tenant_id))
 
     def list_revisions(self, tenant_id: str, request_id: str) -> list[Revision]:
         sql = f"{REVISIONS.select} WHERE tenant_id = $1 AND request_id = $2 ORDER BY revision"
-        return REVISIONS.list(self._rows.all(sql, tenant_id, request_id))
+        return REVISIONS.list(self._rows, self._rows.all(sql, tenant_id, request_id))
 
     def _one(self, where: str, *parameters: object) -> Request | None:
-        return REQUESTS.optional(self._rows.one(f"{REQUESTS.select} {where}", *parameters))
+        return REQUESTS.optional(self._rows, self._rows.one(f"{REQUESTS.select} {where}", *parameters))
 
 
 class _Conditions:
@@ -154,7 +164,7 @@ class _Conditions:
     def _add_text(self, text: str) -> None:
         escaped = text.lower().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         mark = self.mark(f"%{escaped}%")
-        columns = ("subject", "task_id", "tool_name", "thread_id", "payload")
+        columns = ("subject", "task_id", "tool_name", "thread_id")
         either = " OR ".join(f"LOWER({column}) LIKE {mark} ESCAPE '\\'" for column in columns)
         self._conditions.append(f"({either})")
 
@@ -175,4 +185,4 @@ def redeem_row(rows: Rows, request: Request, *, now: int, actor_id: str) -> Requ
 
 def insert_requests(rows: Rows, requests: list[Request]) -> None:
     if requests:
-        rows.insert_many(REQUESTS.table, REQUESTS.stored, [REQUESTS.values(request) for request in requests])
+        rows.insert_many(REQUESTS.table, REQUESTS.stored, [REQUESTS.row(rows, request) for request in requests])

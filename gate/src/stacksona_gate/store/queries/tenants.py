@@ -7,13 +7,14 @@ from typing import Final
 from stacksona_gate.domain.audit import Entry
 from stacksona_gate.domain.times import DAY
 from stacksona_gate.store.base import Change, Idempotency, Installation, PolicyVersion, SigningKey, Tenant
-from stacksona_gate.store.rows import Mapper, Row, Rows
+from stacksona_gate.store.rows import Mapper, Rows, SealedMapper
 
 TENANTS: Final = Mapper(Tenant, "tenants")
 POLICIES: Final = Mapper(PolicyVersion, "policies")
 INSTALLATIONS: Final = Mapper(Installation, "installation")
 SIGNING_KEYS: Final = Mapper(SigningKey, "signing_keys")
-AUDIT: Final = Mapper(Entry, "audit")
+AUDIT: Final = SealedMapper(Entry, "audit", sealed=("private",))
+_ANSWER: Final = "replays.answer"
 
 CONFIGURATION: Final = ""
 """The request id of a change that is about a tenant's configuration."""
@@ -119,7 +120,9 @@ class ReplayQueries:
             day + 1,
             scope,
         )
-        return None if row is None else Idempotency(*row)
+        if row is None:
+            return None
+        return Idempotency(row[0], row[1], self._rows.content.open(self._rows, _ANSWER, row[2]))
 
     def insert(self, tenant_id: str, replay: Idempotency, now: int) -> None:
         self._rows.run(
@@ -128,7 +131,7 @@ class ReplayQueries:
             now // DAY,
             replay.scope,
             replay.fingerprint,
-            replay.answer,
+            self._rows.content.seal(self._rows, tenant_id, _ANSWER, replay.answer),
         )
 
     def delete_before(self, day: int) -> None:
@@ -142,7 +145,7 @@ class AuditQueries:
         self._rows = rows
 
     def append(self, entry: Entry) -> None:
-        self._rows.run(AUDIT.insert, *AUDIT.values(entry))
+        self._rows.run(AUDIT.insert, *AUDIT.row(self._rows, entry))
         if entry.request_id is not None:
             self._rows.changes.append(Change(entry.tenant_id, entry.request_id))
 
@@ -157,9 +160,9 @@ class AuditQueries:
             conditions.append(f"seq < ${len(parameters) + 1}")
             parameters.append(before)
         sql = f"SELECT seq, {AUDIT.columns} FROM audit WHERE {' AND '.join(conditions)} ORDER BY seq DESC LIMIT $2"  # noqa: S608
-        return [(row[0], AUDIT.value(row[1:])) for row in self._rows.all(sql, *parameters)]
+        return [(row[0], AUDIT.value(self._rows, row[1:])) for row in self._rows.all(sql, *parameters)]
 
 
-def insert_entries(rows: Rows, entries: list[Row]) -> None:
+def insert_entries(rows: Rows, entries: list[Entry]) -> None:
     if entries:
-        rows.insert_many(AUDIT.table, AUDIT.stored, entries)
+        rows.insert_many(AUDIT.table, AUDIT.stored, [AUDIT.row(rows, entry) for entry in entries])

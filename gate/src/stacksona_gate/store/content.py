@@ -1,0 +1,164 @@
+"""Content at rest: columns encrypted by a key per tenant (AES-256-GCM), the keys wrapped by the root secret.
+
+A process derives a key of its own from the tenant's (HKDF-SHA-256, RFC 5869, over a random 64-bit session id) and
+counts its nonces: none repeats however much is written, where random nonces of 96 bits would be good for 2^32 texts
+only (NIST SP 800-38D, section 8.3). What is stored names the tenant's key, the session and the count.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import itertools
+import threading
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from stacksona_gate.domain.errors import Unavailable
+from stacksona_gate.store.base import DataKey, Wrapping
+from stacksona_gate.store.rows import MARK, Mapper, Rows
+
+DATA_KEYS: Final = Mapper(DataKey, "data_keys")
+MARK_BYTES: Final = MARK.encode()
+PURPOSE: Final = "data key "
+
+_ID, _SESSION, _COUNT, _NONCE = 8, 8, 6, 12
+_HEAD: Final = _ID + _SESSION + _COUNT
+_INFO: Final = b"stacksona-gate content v1"
+
+
+@dataclass(frozen=True, slots=True)
+class _Writing:
+    """A tenant's key in use, as this process writes with it."""
+
+    head: bytes
+    cipher: AESGCM
+
+
+class Content:
+    """Encrypts and decrypts for one store. Locked until ``unlock``: nothing is written or read before."""
+
+    def __init__(self) -> None:
+        self._wrapping: Wrapping | None = None
+        self._session = b""
+        self._counter = itertools.count()
+        self._writing: dict[str, _Writing] = {}
+        self._secrets: dict[bytes, tuple[str, bytes]] = {}
+        self._reading: dict[bytes, tuple[str, AESGCM]] = {}
+        self._lock = threading.Lock()
+
+    def unlock(self, wrapping: Wrapping) -> None:
+        """Gives the root secret's wrapping; without it keys can be neither made nor opened."""
+        self._wrapping = wrapping
+        self._session = wrapping.randomness(_SESSION)
+
+    def seal(self, rows: Rows, tenant_id: str, place: str, text: str) -> str:
+        """``place``: table and column, bound in: what was written to one place does not open in another."""
+        return (
+            MARK + base64.b64encode(self._seal(rows, tenant_id, place, text.encode("utf-8", "surrogatepass"))).decode()
+        )
+
+    def seal_bytes(self, rows: Rows, tenant_id: str, place: str, data: bytes) -> bytes:
+        return MARK_BYTES + self._seal(rows, tenant_id, place, data)
+
+    def open(self, rows: Rows, place: str, stored: str) -> str:
+        """The text; one that was written before content was encrypted comes back as it is. Raises Unavailable."""
+        if not stored.startswith(MARK):
+            return stored
+        try:
+            raw = base64.b64decode(stored[len(MARK) :], validate=True)
+        except binascii.Error:
+            raise _damaged(place) from None
+        return self._open(rows, place, raw).decode("utf-8", "surrogatepass")
+
+    def open_bytes(self, rows: Rows, place: str, stored: bytes) -> bytes:
+        return self._open(rows, place, stored[len(MARK_BYTES) :]) if stored.startswith(MARK_BYTES) else stored
+
+    def is_current(self, rows: Rows, tenant_id: str, stored: str | bytes) -> bool:
+        """Whether it was written with the tenant's key in use."""
+        if isinstance(stored, str):
+            if not stored.startswith(MARK):
+                return False
+            stored = MARK_BYTES + base64.b64decode(stored[len(MARK) : len(MARK) + 12])
+        start = len(MARK_BYTES)
+        return stored[start : start + _ID] == self._key_in_use(rows, tenant_id).head[:_ID]
+
+    def forget(self) -> None:
+        """Drops keys that this process holds: a transaction that may have made one was undone, or keys changed."""
+        with self._lock:
+            self._writing.clear()
+            self._secrets.clear()
+            self._reading.clear()
+
+    def new_key(self, rows: Rows, tenant_id: str, now: int) -> DataKey:
+        """Makes a key and puts it to use; the one before goes on opening what it closed."""
+        wrapping = self._unlocked()
+        key_id = wrapping.randomness(_ID).hex()
+        key = DataKey(
+            tenant_id, key_id, wrapping.wrap(wrapping.randomness(32), PURPOSE + tenant_id + key_id), now, None
+        )
+        rows.run("UPDATE data_keys SET retired_at = $1 WHERE tenant_id = $2 AND retired_at IS NULL", now, tenant_id)
+        rows.run(DATA_KEYS.insert, *DATA_KEYS.values(key))
+        self.forget()
+        return key
+
+    def _seal(self, rows: Rows, tenant_id: str, place: str, data: bytes) -> bytes:
+        writing = self._writing.get(tenant_id) or self._key_in_use(rows, tenant_id)
+        count = next(self._counter).to_bytes(_COUNT)
+        sealed = writing.cipher.encrypt(count.rjust(_NONCE, b"\0"), data, f"{tenant_id}\n{place}".encode())
+        return writing.head + count + sealed
+
+    def _open(self, rows: Rows, place: str, raw: bytes) -> bytes:
+        tenant_id, cipher = self._reading.get(raw[: _ID + _SESSION]) or self._key_of(rows, raw)
+        nonce = raw[_ID + _SESSION : _HEAD].rjust(_NONCE, b"\0")
+        try:
+            return cipher.decrypt(nonce, raw[_HEAD:], f"{tenant_id}\n{place}".encode())
+        except (InvalidTag, ValueError):
+            raise _damaged(place) from None
+
+    def _key_in_use(self, rows: Rows, tenant_id: str) -> _Writing:
+        known = self._writing.get(tenant_id)
+        if known is not None:
+            return known
+        sql = f"{DATA_KEYS.select} WHERE tenant_id = $1 AND retired_at IS NULL"
+        key = DATA_KEYS.optional(rows.one(sql, tenant_id)) or self.new_key(rows, tenant_id, self._unlocked().now())
+        head = bytes.fromhex(key.id) + self._session
+        with self._lock:
+            self._secrets[head[:_ID]] = (tenant_id, self._secret(key))
+            writing = self._writing[tenant_id] = _Writing(head, self._derived(head)[1])
+        return writing
+
+    def _key_of(self, rows: Rows, raw: bytes) -> tuple[str, AESGCM]:
+        head = raw[: _ID + _SESSION]
+        if head[:_ID] not in self._secrets:
+            key = DATA_KEYS.optional(rows.one(f"{DATA_KEYS.select} WHERE id = $1", head[:_ID].hex()))
+            if key is None:
+                raise Unavailable(
+                    "the key that this content was encrypted with is not in the database: restore a backup"
+                )
+            self._secrets[head[:_ID]] = (key.tenant_id, self._secret(key))
+        with self._lock:
+            return self._derived(head)
+
+    def _derived(self, head: bytes) -> tuple[str, AESGCM]:
+        tenant_id, secret = self._secrets[head[:_ID]]
+        cipher = AESGCM(HKDF(SHA256(), 32, salt=head[_ID:], info=_INFO).derive(secret))
+        self._reading[head] = (tenant_id, cipher)
+        return self._reading[head]
+
+    def _secret(self, key: DataKey) -> bytes:
+        return self._unlocked().unwrap(key.wrapped, PURPOSE + key.tenant_id + key.id)
+
+    def _unlocked(self) -> Wrapping:
+        if self._wrapping is None:
+            raise Unavailable("the store is not unlocked: nothing was decided")
+        return self._wrapping
+
+
+def _damaged(place: str) -> Unavailable:
+    return Unavailable(f"stored content of {place} does not open: the database was damaged or changed from outside")
