@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -288,6 +288,27 @@ class Replays(Protocol):
     def delete_before(self, day: int) -> None: ...
 
 
+class Contents(Protocol):
+    """What rests encrypted."""
+
+    @property
+    def places(self) -> int:
+        """How many sets of columns there are: ``rewrite`` takes one by number."""
+        ...
+
+    def new_key(self, tenant_id: str, now: int) -> DataKey:
+        """Makes a key that everything is encrypted with from now on."""
+        ...
+
+    def rewrite(self, tenant_id: str, place: int, after: Sequence[Any] | None, limit: int) -> tuple[Any, ...] | None:
+        """Writes up to ``limit`` rows of a place anew where their key is not the one in use. Returns where to go on."""
+        ...
+
+    def drop_retired(self, tenant_id: str) -> int:
+        """Forgets keys that nothing is encrypted with any more. Call it only after every place was rewritten."""
+        ...
+
+
 class Installations(Protocol):
     def find(self) -> Installation | None: ...
     def insert(self, installation: Installation) -> None: ...
@@ -319,6 +340,8 @@ class Tx(Protocol):
     def audit(self) -> Audit: ...
     @property
     def replays(self) -> Replays: ...
+    @property
+    def contents(self) -> Contents: ...
     @property
     def installations(self) -> Installations: ...
 

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
-from stacksona_gate.store.base import Change
+from stacksona_gate.store.base import Change, DataKey
 
 V = TypeVar("V")
 Row = tuple[Any, ...]
@@ -21,6 +21,8 @@ class Encryption(Protocol):
     def open(self, rows: Rows, place: str, stored: str) -> str: ...
     def seal_bytes(self, rows: Rows, tenant_id: str, place: str, data: bytes) -> bytes: ...
     def open_bytes(self, rows: Rows, place: str, stored: bytes) -> bytes: ...
+    def is_current(self, rows: Rows, tenant_id: str, stored: str | bytes) -> bool: ...
+    def new_key(self, rows: Rows, tenant_id: str, now: int) -> DataKey: ...
     def forget(self) -> None: ...
 
 
@@ -131,6 +133,16 @@ class SealedMapper[V]:
         for i, nothing in zip(places, self._empty, strict=True):
             cells[i] = nothing
         cells[places[0]] = rows.content.seal(rows, tenant_id, self.place, packed)
+
+    def resealed(self, rows: Rows, tenant_id: str, cells: Row) -> Row | None:
+        """The sealed cells anew, with the key in use; None where they are."""
+        if isinstance(cells[0], str) and rows.content.is_current(rows, tenant_id, cells[0]):
+            return None
+        texts = list(cells)
+        if isinstance(cells[0], str) and cells[0].startswith(MARK):
+            texts = list(_UNPACKED.decode(rows.content.open(rows, self.place, cells[0])))
+        self.seal(rows, tenant_id, texts, tuple(range(len(texts))))
+        return tuple(texts)
 
     def value(self, rows: Rows, row: Row) -> V:
         first = row[self._read[0]]

@@ -106,6 +106,8 @@ class Writer(threading.Thread):
                 rows = self._opened()
                 rows.begin()
                 changes = self._foreign_changes(rows)
+                if any(change.request_id == CONFIGURATION for change in changes):
+                    rows.content.forget()  # another process may have put another key to use
                 rows.changes = []
                 self._run(rows, batch)
                 seen = self._seen(rows, len(batch))

@@ -15,7 +15,7 @@ EVENTS: Final = SealedMapper(TaskEvent, "task_events", sealed=("payload", "summa
 OUTCOMES: Final = SealedMapper(Outcome, "outcomes", sealed=("detail", "payload_digest"), tenant=True)
 ATTACHMENTS: Final = SealedMapper(Attachment, "attachments", sealed=("name", "digest"), tenant=True)
 _LISTED: Final = SealedMapper(Attachment, "attachments", sealed=("name", "digest"), without=("data",), tenant=True)
-_DATA: Final = "attachments.data"
+ATTACHMENT_DATA: Final = "attachments.data"
 
 
 class ConversationQueries:
@@ -58,7 +58,9 @@ class ConversationQueries:
         self._rows.many(ATTACHMENTS.insert, [ATTACHMENTS.row(self._rows, sealed, tenant_id) for sealed in rows])
 
     def _sealed(self, tenant_id: str, attachment: Attachment) -> Attachment:
-        return replace(attachment, data=self._rows.content.seal_bytes(self._rows, tenant_id, _DATA, attachment.data))
+        return replace(
+            attachment, data=self._rows.content.seal_bytes(self._rows, tenant_id, ATTACHMENT_DATA, attachment.data)
+        )
 
     def list_attachments(self, tenant_id: str, request_id: str) -> list[Attachment]:
         sql = f"{_LISTED.select} WHERE tenant_id = $1 AND request_id = $2 ORDER BY revision, position"
@@ -69,7 +71,7 @@ class ConversationQueries:
         found = ATTACHMENTS.optional(self._rows, self._rows.one(sql, tenant_id, attachment_id))
         if found is None:
             return None
-        return replace(found, data=self._rows.content.open_bytes(self._rows, _DATA, found.data))
+        return replace(found, data=self._rows.content.open_bytes(self._rows, ATTACHMENT_DATA, found.data))
 
     def _of_request[V](self, mapper: SealedMapper[V], tenant_id: str, request_id: str) -> list[V]:
         return mapper.list(

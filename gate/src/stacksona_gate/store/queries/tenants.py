@@ -14,7 +14,7 @@ POLICIES: Final = Mapper(PolicyVersion, "policies")
 INSTALLATIONS: Final = Mapper(Installation, "installation")
 SIGNING_KEYS: Final = Mapper(SigningKey, "signing_keys")
 AUDIT: Final = SealedMapper(Entry, "audit", sealed=("private",))
-_ANSWER: Final = "replays.answer"
+REPLAY_ANSWER: Final = "replays.answer"
 
 CONFIGURATION: Final = ""
 """The request id of a change that is about a tenant's configuration."""
@@ -122,7 +122,7 @@ class ReplayQueries:
         )
         if row is None:
             return None
-        return Idempotency(row[0], row[1], self._rows.content.open(self._rows, _ANSWER, row[2]))
+        return Idempotency(row[0], row[1], self._rows.content.open(self._rows, REPLAY_ANSWER, row[2]))
 
     def insert(self, tenant_id: str, replay: Idempotency, now: int) -> None:
         self._rows.run(
@@ -131,7 +131,7 @@ class ReplayQueries:
             now // DAY,
             replay.scope,
             replay.fingerprint,
-            self._rows.content.seal(self._rows, tenant_id, _ANSWER, replay.answer),
+            self._rows.content.seal(self._rows, tenant_id, REPLAY_ANSWER, replay.answer),
         )
 
     def delete_before(self, day: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from stacksona_gate.store.queries.agents import AgentQueries, KeyQueries, VerifierQueries
+from stacksona_gate.store.queries.content import ContentQueries
 from stacksona_gate.store.queries.conversation import ConversationQueries
 from stacksona_gate.store.queries.people import PeopleQueries
 from stacksona_gate.store.queries.requests import RequestQueries
@@ -25,6 +26,7 @@ class SqlTx:
         self.verifiers = VerifierQueries(rows)
         self.keys = KeyQueries(rows)
         self.policies = PolicyQueries(rows)
+        self.contents = ContentQueries(rows)
         self.requests = RequestQueries(rows)
         self.conversation = ConversationQueries(rows)
         self.people = PeopleQueries(rows)
