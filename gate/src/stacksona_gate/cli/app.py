@@ -61,6 +61,12 @@ def _db() -> typer.Typer:
     return db
 
 
+def _data_key() -> typer.Typer:
+    from stacksona_gate.cli.databases import data_key
+
+    return data_key
+
+
 def _signing_key() -> typer.Typer:
     from stacksona_gate.cli.databases import signing_key
 
@@ -76,6 +82,7 @@ COMMANDS: Final[dict[str, tuple[Callable[[], typer.Typer], str]]] = {
     "token": (_token, "Personal tokens: create."),
     "policy": (_policy, "What is allowed, reviewed, rejected: apply, show, diff, test, versions, revert."),
     "db": (_db, "The database: migrate, backup."),
+    "data-key": (_data_key, "The keys that content rests encrypted with: rotate."),
     "signing-key": (_signing_key, "The key that signs approvals: rotate."),
 }
 

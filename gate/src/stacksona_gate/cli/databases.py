@@ -1,4 +1,4 @@
-"""``db`` and ``signing-key``."""
+"""``db``, ``data-key`` and ``signing-key``."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from stacksona_gate.cli.shell import group
 from stacksona_gate.config import Settings, read_settings, sqlite_path, variable
 from stacksona_gate.domain.errors import Conflict, NotFound
 from stacksona_gate.main import open_store
+from stacksona_gate.service.data_keys import rotate_data_key
+from stacksona_gate.service.gate import Gate
 from stacksona_gate.service.installation import rotate_signing_key
 
 db = group("The database.")
+data_key = group("The keys that content rests encrypted with.")
 signing_key = group("The key that signs approval tokens.")
 
 Target = Annotated[Path, typer.Argument(metavar="TARGET", help="A file that does not exist yet.")]
@@ -53,6 +56,22 @@ def backup(target: Target, as_json: Json = False, database: Database = None) -> 
         f"Keep {_secret_of(settings)} too, in another place: without it the copy is useless, with it anybody can sign.",
     ]
     answer({"backup": str(target)}, lines, as_json=as_json)
+
+
+@data_key.command("rotate")
+def rotate_content(as_json: Json = False, database: Database = None) -> None:
+    """Encrypt all content with new keys, one per workspace, also while a server runs on the database."""
+    dropped = on_gate(database, _rotate_all)
+    answer(
+        {"workspaces": len(dropped), "keys_dropped": sum(dropped)},
+        [f"all content of {len(dropped)} workspaces is encrypted with new keys; {sum(dropped)} old ones are dropped"],
+        as_json=as_json,
+    )
+
+
+async def _rotate_all(gate: Gate) -> list[int]:
+    tenants = await gate.store.read(lambda tx: tx.tenants.list_all())
+    return [await rotate_data_key(gate, tenant.id) for tenant in tenants]
 
 
 @signing_key.command("rotate")
