@@ -22,8 +22,8 @@ async def rotate_data_key(gate: Gate, tenant_id: str, actor: Actor = COMMAND_LIN
     """
     await gate.store.write(lambda tx: _put_to_use(tx, gate.env, tenant_id, actor))
     await rewrite_content(gate, tenant_id)
-    # Whatever was written with an old key between two pages was written behind the place the pages had reached, by a
-    # process that had not heard of the new one yet: a second round finds it, and by then nobody writes with the old one.
+    # A process that had not heard of the new key yet may have written with an old one behind the place that the pages
+    # had reached: a second round finds it, and by then nobody writes with the old one.
     await rewrite_content(gate, tenant_id)
     return await gate.store.write(lambda tx: tx.contents.drop_retired(tenant_id))
 

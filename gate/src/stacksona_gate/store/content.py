@@ -50,7 +50,7 @@ class Content:
         self._writing: dict[str, _Writing] = {}
         self._secrets: dict[bytes, tuple[str, bytes]] = {}
         self._reading: dict[bytes, tuple[str, AESGCM]] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def unlock(self, wrapping: Wrapping) -> None:
         """Gives the root secret's wrapping; without it keys can be neither made nor opened."""
@@ -126,23 +126,21 @@ class Content:
         if known is not None:
             return known
         sql = f"{DATA_KEYS.select} WHERE tenant_id = $1 AND retired_at IS NULL"
-        key = DATA_KEYS.optional(rows.one(sql, tenant_id)) or self.new_key(rows, tenant_id, self._unlocked().now())
-        head = bytes.fromhex(key.id) + self._session
         with self._lock:
+            key = DATA_KEYS.optional(rows.one(sql, tenant_id)) or self.new_key(rows, tenant_id, self._unlocked().now())
+            head = bytes.fromhex(key.id) + self._session
             self._secrets[head[:_ID]] = (tenant_id, self._secret(key))
             writing = self._writing[tenant_id] = _Writing(head, self._derived(head)[1])
         return writing
 
     def _key_of(self, rows: Rows, raw: bytes) -> tuple[str, AESGCM]:
         head = raw[: _ID + _SESSION]
-        if head[:_ID] not in self._secrets:
-            key = DATA_KEYS.optional(rows.one(f"{DATA_KEYS.select} WHERE id = $1", head[:_ID].hex()))
-            if key is None:
-                raise Unavailable(
-                    "the key that this content was encrypted with is not in the database: restore a backup"
-                )
-            self._secrets[head[:_ID]] = (key.tenant_id, self._secret(key))
         with self._lock:
+            if head[:_ID] not in self._secrets:
+                key = DATA_KEYS.optional(rows.one(f"{DATA_KEYS.select} WHERE id = $1", head[:_ID].hex()))
+                if key is None:
+                    raise Unavailable("the key that this content was encrypted with is not in the database")
+                self._secrets[head[:_ID]] = (key.tenant_id, self._secret(key))
             return self._derived(head)
 
     def _derived(self, head: bytes) -> tuple[str, AESGCM]:
