@@ -53,6 +53,7 @@ FINDS: dict[str, Probe] = {
     "requests.list_threads": lambda tx, ids: tx.requests.list_threads(OTHER, ThreadFilter(agent_ids=(ids.agent,))),
     "requests.count_folders": lambda tx, ids: sum(tx.requests.count_folders(OTHER, None, most=9).values()),
     "requests.list_pending_of_agent": lambda tx, ids: tx.requests.list_pending_of_agent(OTHER, ids.agent),
+    "requests.list_redeemed": lambda tx, ids: tx.requests.list_redeemed(OTHER, limit=9),
     "requests.list_revisions": lambda tx, ids: tx.requests.list_revisions(OTHER, ids.request),
     "conversation.list_reviews": lambda tx, ids: tx.conversation.list_reviews(OTHER, ids.request),
     "conversation.list_notes": lambda tx, ids: tx.conversation.list_notes(OTHER, ids.request),
@@ -93,6 +94,7 @@ async def full(w: World) -> Ids:
     await w.ask(tool="unheard_of")
     await w.revise(answer)
     await w.review(answer, "request_changes", revision=2)
+    await w.redeem(await w.ask(100))
     (key,) = await w.read(lambda tx: tx.keys.list_for(w.tenant_id, w.agent.id))
     ids = Ids(w.agent.id, answer.request.id, thread_of(answer), w.admin.id, key.id)
     await w.write(lambda tx: _rest(tx, w.tenant_id, ids))

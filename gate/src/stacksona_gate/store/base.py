@@ -216,6 +216,19 @@ class Requests(Protocol):
         """Pending threads of any tenant whose time is over."""
         ...
 
+    def list_redeemed(
+        self,
+        tenant_id: str,
+        *,
+        tool_name: str | None = None,
+        since: int | None = None,
+        until: int | None = None,
+        after: int = 0,
+        limit: int,
+    ) -> list[Request]:
+        """Requests whose approval was redeemed from ``since`` until before ``until``, by sequence number."""
+        ...
+
     def archive_revision(self, request: Request, at: int) -> None:
         """Keeps the content that a newer revision is about to replace."""
         ...

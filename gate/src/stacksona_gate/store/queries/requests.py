@@ -100,6 +100,26 @@ class RequestQueries:
         sql = f"{REQUESTS.select} WHERE status = 'pending_review' AND expires_at <= $1 ORDER BY expires_at LIMIT $2"
         return REQUESTS.list(self._rows, self._rows.all(sql, now, limit))
 
+    def list_redeemed(
+        self,
+        tenant_id: str,
+        *,
+        tool_name: str | None = None,
+        since: int | None = None,
+        until: int | None = None,
+        after: int = 0,
+        limit: int,
+    ) -> list[Request]:
+        conditions = _Conditions()
+        conditions.add("tenant_id = {}", tenant_id)
+        conditions.add("redeemed_at IS NOT NULL AND seq > {}", after)
+        wanted = (("tool_name = {}", tool_name), ("redeemed_at >= {}", since), ("redeemed_at < {}", until))
+        for condition, value in wanted:
+            if value is not None:
+                conditions.add(condition, value)
+        sql = f"{REQUESTS.select} WHERE {conditions.text} ORDER BY seq LIMIT {conditions.mark(limit)}"
+        return REQUESTS.list(self._rows, self._rows.all(sql, *conditions.parameters))
+
     def archive_revision(self, request: Request, at: int) -> None:
         revision = Revision(
             request.id,
