@@ -20,7 +20,7 @@ from stacksona_gate.service.transactions import Tx
 
 FOLDERS: Final = ("new", "reviewing", "approved", "rejected")
 QUERY_MOST: Final = 200
-"""Characters looked for: the time a search takes grows with them, times the length of every payload."""
+"""Characters looked for: the time a search takes grows with them, times the length of every subject."""
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 _DOWNLOAD: Final = (
     (b"content-security-policy", b"default-src 'none'; sandbox; frame-ancestors 'none'"),
@@ -31,7 +31,7 @@ _DOWNLOAD: Final = (
 async def get_threads(context: PeopleContext, call: Call) -> Reply:
     """A folder's threads, newest first, as far as the caller may see them; all threads without `folder`.
 
-    `q` is looked for in subject, task, tool, thread id and payload.
+    `q` is looked for in subject, task, tool and thread id; payloads rest encrypted and are not searched.
     """
     person = await context.person(call)
     query = call.query()
