@@ -330,6 +330,26 @@ class Installations(Protocol):
     def retire_signing_keys(self, now: int, *, except_kid: str) -> None: ...
 
 
+class Leases(Protocol):
+    """Work that one process at a time does, by name."""
+
+    def take(self, name: str, holder: str, now: int, lasts: int) -> int | None:
+        """The lease's fence when ``holder`` has it until ``now + lasts``; None while somebody else has it.
+
+        Who had it keeps it, with the same fence. The fence grows when it changes hands. ``lasts`` in microseconds, the
+        same for everybody who takes this lease.
+        """
+        ...
+
+    def holds(self, name: str, holder: str, fence: int) -> bool:
+        """Whether nobody has taken it over since, held until the transaction ends: what follows is fenced."""
+        ...
+
+    def give_back(self, name: str, holder: str, fence: int) -> None:
+        """Lets others have it at once; nothing where it was taken over."""
+        ...
+
+
 class Tx(Protocol):
     """One transaction, by noun."""
 
@@ -357,6 +377,8 @@ class Tx(Protocol):
     def contents(self) -> Contents: ...
     @property
     def installations(self) -> Installations: ...
+    @property
+    def leases(self) -> Leases: ...
 
 
 @dataclass(frozen=True, slots=True)

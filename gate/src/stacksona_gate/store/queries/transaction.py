@@ -5,6 +5,7 @@ from __future__ import annotations
 from stacksona_gate.store.queries.agents import AgentQueries, KeyQueries, VerifierQueries
 from stacksona_gate.store.queries.content import ContentQueries
 from stacksona_gate.store.queries.conversation import ConversationQueries
+from stacksona_gate.store.queries.leases import LeaseQueries
 from stacksona_gate.store.queries.people import PeopleQueries
 from stacksona_gate.store.queries.requests import RequestQueries
 from stacksona_gate.store.queries.tenants import (
@@ -33,3 +34,4 @@ class SqlTx:
         self.audit = AuditQueries(rows)
         self.replays = ReplayQueries(rows)
         self.installations = InstallationQueries(rows)
+        self.leases = LeaseQueries(rows)
