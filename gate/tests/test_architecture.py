@@ -25,7 +25,8 @@ ALLOWED: dict[str, frozenset[str]] = {
     "web": frozenset({"domain", "service"}),
     "config": frozenset({"domain"}),
     "logs": frozenset({"config", "domain"}),
-    "cli": frozenset({"main", "config", "logs", "service", "domain", "policy", "demo"}),
+    "verify": frozenset({"domain"}),
+    "cli": frozenset({"main", "config", "logs", "service", "domain", "policy", "demo", "verify"}),
     "demo": frozenset({"service", "domain", "policy", "store.base"}),
 }
 WIRING = "main"

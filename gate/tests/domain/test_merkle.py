@@ -287,7 +287,7 @@ def large() -> Tiles:
             self[place] = random.randbytes(32 * width)
             return self[place]
 
-        def get(self, place: tuple[int, int], default: object = None) -> bytes:  # type: ignore[override]
+        def get(self, place: tuple[int, int], default: object = None) -> bytes:
             return self[place]
 
     made.held, made.size = Made(), 10_000_000

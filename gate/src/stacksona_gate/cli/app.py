@@ -55,6 +55,12 @@ def _policy() -> typer.Typer:
     return policy
 
 
+def _audit() -> typer.Typer:
+    from stacksona_gate.cli.audit import audit
+
+    return audit
+
+
 def _db() -> typer.Typer:
     from stacksona_gate.cli.databases import db
 
@@ -81,6 +87,7 @@ COMMANDS: Final[dict[str, tuple[Callable[[], typer.Typer], str]]] = {
     "user": (_user, "People who review, administer and audit: create, list."),
     "token": (_token, "Personal tokens: create."),
     "policy": (_policy, "What is allowed, reviewed, rejected: apply, show, diff, test, versions, revert."),
+    "audit": (_audit, "The sealed log: verify, witness."),
     "db": (_db, "The database: migrate, backup."),
     "data-key": (_data_key, "The keys that content rests encrypted with: rotate."),
     "signing-key": (_signing_key, "The key that signs approvals: rotate."),

@@ -1,0 +1,1 @@
+"""What needs neither a gate nor its database: checking what a gate handed out, and witnessing its checkpoints."""
