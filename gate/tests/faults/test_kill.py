@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gate.tests.factories import PATIENCE, Clock, SQLiteDatabase, World, an_ask, beside, world
+from gate.tests.factories import PATIENCE, ROOT_SECRET, Clock, SQLiteDatabase, World, an_ask, beside, world
 from gate.tests.processes import Child, child
 
 from stacksona_gate.domain.errors import Conflict
-from stacksona_gate.service.environment import system_clock
+from stacksona_gate.service.environment import Environment, system_clock
 from stacksona_gate.service.requests import idempotency_key
+from stacksona_gate.service.secrets import RootSecret, RootWrapping
+from stacksona_gate.store.content import Content
+from stacksona_gate.store.queries.tenants import REPLAY_ANSWER
 from stacksona_gate.store.sqlite_connection import SQLiteRows
 
 ROUNDS = 12
@@ -42,10 +45,18 @@ HALF_THERE = {
     "threads rejected by a pause that is not recorded": """
         SELECT COUNT(*) FROM requests r WHERE r.reason_code = 'agent_paused' AND NOT EXISTS (SELECT 1 FROM audit a
         WHERE a.request_id = r.id AND a.event = 'thread.agent_paused')""",
-    "idempotency keys of requests that are not there": """
-        SELECT COUNT(*) FROM replays p WHERE NOT EXISTS (SELECT 1 FROM requests r
-        WHERE r.id = json_extract(p.answer, '$.request_id'))""",
 }
+
+
+def keys_without_request(path: str) -> list[str]:
+    """Idempotency keys of requests that are not there. Their answers rest encrypted."""
+    content = Content()
+    content.unlock(RootWrapping(RootSecret(ROOT_SECRET), Environment()))
+    rows = SQLiteRows(path, content=content)
+    answers = [content.open(rows, REPLAY_ANSWER, row[0]) for row in rows.all("SELECT answer FROM replays")]
+    there = {row[0] for row in rows.all("SELECT id FROM requests")}
+    rows.close()
+    return [answer for answer in answers if json.loads(answer)["request_id"] not in there]
 
 
 async def facts_until_killed(worker: Child, seconds: float) -> list[Fact]:
@@ -123,5 +134,6 @@ async def test_every_answer_of_a_gate_that_was_killed_is_still_true(tmp_path: Pa
         assert rows.one("PRAGMA integrity_check") == ("ok",)
         assert {what: (rows.one(sql) or (None,))[0] for what, sql in HALF_THERE.items()} == dict.fromkeys(HALF_THERE, 0)
         rows.close()
+        assert keys_without_request(path) == []
         await w.resume()
         assert await forgotten_keys(w, [fact for fact in facts if fact["do"] == "ask"][-500:]) == []
