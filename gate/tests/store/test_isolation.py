@@ -12,6 +12,7 @@ from gate.tests.factories import START, World, second_tenant, thread_of
 from stacksona_gate.domain.agents import Verifier
 from stacksona_gate.domain.people import PersonalToken, Session
 from stacksona_gate.domain.requests import Attachment, Note, Outcome, TaskEvent, ThreadFilter
+from stacksona_gate.domain.webhooks import Attempt, Delivery, DeliveryFilter, Notice
 from stacksona_gate.store import base
 from stacksona_gate.store.base import Idempotency, Tx
 
@@ -73,6 +74,20 @@ FINDS: dict[str, Probe] = {
     "people.count_failures": lambda tx, ids: tx.people.count_failures(OTHER, "account:a", 0),
     "audit.list_entries": lambda tx, ids: tx.audit.list_entries(OTHER, request_id=ids.request),
     "replays.find": lambda tx, ids: tx.replays.find(OTHER, "scope", START),
+    "webhooks.find_endpoint": lambda tx, ids: tx.webhooks.find_endpoint(OTHER, ids.agent),
+    "webhooks.lock_endpoint": lambda tx, ids: tx.webhooks.lock_endpoint(OTHER, ids.agent),
+    "webhooks.find": lambda tx, ids: tx.webhooks.find(OTHER, "msg_1"),
+    "webhooks.list_deliveries": lambda tx, ids: tx.webhooks.list_deliveries(OTHER, DeliveryFilter()),
+    "webhooks.list_of_request": lambda tx, ids: tx.webhooks.list_of_request(OTHER, ids.request),
+    "webhooks.claim": lambda tx, ids: tx.webhooks.claim(OTHER, ids.agent, START, START + 9, 9),
+    "webhooks.reopen": lambda tx, ids: tx.webhooks.reopen(OTHER, "msg_2"),
+    "webhooks.hurry": lambda tx, ids: tx.webhooks.hurry(OTHER, "msg_1"),
+    "webhooks.give_up": lambda tx, ids: tx.webhooks.give_up(OTHER, ids.agent, START),
+    "webhooks.list_attempts": lambda tx, ids: tx.webhooks.list_attempts(OTHER, "msg_1"),
+    "notices.find": lambda tx, ids: tx.notices.find(OTHER, "ntc_1"),
+    "notices.find_open": lambda tx, ids: tx.notices.find_open(OTHER, "webhook.dead", "{}"),
+    "notices.list_open": lambda tx, ids: tx.notices.list_open(OTHER, 9),
+    "notices.dismiss": lambda tx, ids: tx.notices.dismiss(OTHER, "ntc_1", START, ids.user),
 }
 
 CHANGES: dict[str, Probe] = {
@@ -84,6 +99,7 @@ CHANGES: dict[str, Probe] = {
     "people.insert_setup_code": lambda tx, ids: tx.people.insert_setup_code(OTHER, "theirs", START + 9),
     "people.insert_failure": lambda tx, ids: tx.people.insert_failure(OTHER, "account:a", START),
     "people.delete_failures": lambda tx, ids: tx.people.delete_failures(OTHER, "account:a"),
+    "webhooks.delete": lambda tx, ids: tx.webhooks.delete(OTHER, "msg_2"),
 }
 
 
@@ -115,6 +131,11 @@ def _rest(tx: Tx, tenant: str, ids: Ids) -> None:
     tx.people.insert_setup_code(tenant, "code", START + 9)
     tx.people.insert_failure(tenant, "account:a", START)
     tx.replays.insert(tenant, Idempotency("scope", "fingerprint", "{}"), START)
+    for name, state, due, end in (("msg_1", "pending", 0, None), ("msg_2", "dead", None, START)):
+        event = Delivery(0, tenant, name, ids.agent, ids.request, ids.thread, "test", state, 1, 0, 1, due, None, 0, end)
+        tx.webhooks.insert(event)
+        tx.webhooks.insert_attempt(Attempt(tenant, name, 1, START, 1, 500, None, "no"))
+    tx.notices.insert(Notice(0, tenant, "ntc_1", "webhook.dead", "text", "{}", START))
 
 
 def everything(tx: Tx, tenant: str, ids: Ids) -> list[object]:
@@ -123,6 +144,7 @@ def everything(tx: Tx, tenant: str, ids: Ids) -> list[object]:
         [tx.tenants.find(tenant), tx.tenants.get_setting(tenant, "mode"), tx.agents.list_all(tenant)],
         [tx.agents.get_webhook_secret(tenant, ids.agent), tx.keys.list_for(tenant, ids.agent)],
         [tx.people.find_session("session"), tx.people.count_failures(tenant, "account:a", 0)],
+        [tx.webhooks.list_deliveries(tenant, DeliveryFilter()), tx.webhooks.list_attempts(tenant, "msg_2")],
     ]
 
 

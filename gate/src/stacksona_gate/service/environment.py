@@ -15,6 +15,10 @@ from stacksona_gate.domain.ids import ulid
 from stacksona_gate.domain.times import DAY
 
 
+def _nothing(point: str) -> None:
+    """What happens at a fault point, outside the tests of crashes."""
+
+
 def system_clock() -> int:
     """Microseconds since 1970 UTC."""
     return time.time_ns() // 1000
@@ -53,6 +57,10 @@ class Limits:
     """Microseconds a thread waits when nothing else says."""
     approval_lasts: int = DAY
     """Microseconds an approval stays redeemable when its tool does not say."""
+    deliveries_per_endpoint: int = 4
+    """Webhooks on their way at once to one endpoint, from this process."""
+    deliveries_at_once: int = 200
+    """Webhooks on their way at once, from this process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +71,8 @@ class Environment:
     clock: Callable[[], int] = system_clock
     randomness: Callable[[int], bytes] = field(default_factory=Randomness)
     limits: Limits = field(default_factory=Limits)
+    reached: Callable[[str], None] = _nothing
+    """Told by name of the points at which a crash would matter most."""
 
     def now(self) -> int:
         return self.clock()

@@ -6,9 +6,9 @@ never rolls back, never waits. Times are microseconds, ids are text, JSON is tex
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -17,6 +17,7 @@ from stacksona_gate.domain.approvals import Redeemed, Redemption, Refused
 from stacksona_gate.domain.audit import Entry
 from stacksona_gate.domain.people import PersonalToken, Session, User
 from stacksona_gate.domain.requests import Attachment, Note, Outcome, Request, Review, Revision, TaskEvent, ThreadFilter
+from stacksona_gate.domain.webhooks import Attempt, Delivery, DeliveryFilter, Due, Endpoint, Notice, Queue
 
 T = TypeVar("T")
 
@@ -74,6 +75,40 @@ class DataKey:
     wrapped: str
     created_at: int
     retired_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LogKey:
+    """Signs checkpoints (Ed25519). ``public`` is base64; ``private`` is wrapped by the root secret.
+
+    A retired key still verifies what it signed.
+    """
+
+    kid: str
+    public: str
+    private: str
+    created_at: int
+    retired_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptCheckpoint:
+    """A signed checkpoint of a workspace's log. ``root`` is base64, ``note`` the whole signed text."""
+
+    tenant_id: str
+    size: int
+    root: str
+    note: str
+    created_at: int
+    published_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits to be sealed: how many entries, counted up to a limit, and since when the first of them does."""
+
+    entries: int
+    oldest_at: int | None
 
 
 class Wrapping(Protocol):
@@ -330,6 +365,86 @@ class Installations(Protocol):
     def retire_signing_keys(self, now: int, *, except_kid: str) -> None: ...
 
 
+class Webhooks(Protocol):
+    """Endpoints, what is sent to them, and each attempt."""
+
+    def find_endpoint(self, tenant_id: str, endpoint_id: str) -> Endpoint | None: ...
+    def lock_endpoint(self, tenant_id: str, endpoint_id: str) -> Endpoint | None: ...
+    def put_endpoint(self, endpoint: Endpoint) -> None:
+        """Adds it, or writes every field of the one there is."""
+        ...
+
+    def insert(self, delivery: Delivery) -> None: ...
+    def find(self, tenant_id: str, delivery_id: str) -> Delivery | None:
+        """With its body, held until the transaction ends."""
+        ...
+
+    def list_deliveries(self, tenant_id: str, where: DeliveryFilter) -> list[Delivery]: ...
+    def list_of_request(self, tenant_id: str, request_id: str) -> list[Delivery]:
+        """Oldest first."""
+        ...
+
+    def list_due(self) -> list[Due]:
+        """Endpoints of any tenant that are on and have something pending, each with the time that it is due."""
+        ...
+
+    def claim(self, tenant_id: str, endpoint_id: str, now: int, until: int, most: int) -> list[Delivery]:
+        """Takes deliveries that are due, the oldest first, until ``until``; as they were before. Of a thread at most
+        one is out at a time, and older ones that wait are superseded."""
+        ...
+
+    def supersede(self, delivery: Delivery, now: int) -> int:
+        """Ends other pending deliveries of its thread that are not on their way. Returns how many."""
+        ...
+
+    def settle(self, delivery: Delivery) -> bool:
+        """Writes what an attempt led to; False where its fence has moved on, or the delivery is over."""
+        ...
+
+    def reopen(self, tenant_id: str, delivery_id: str) -> bool:
+        """Makes a finished delivery pending again, due at once, from the ladder's first rung."""
+        ...
+
+    def hurry(self, tenant_id: str, delivery_id: str) -> bool:
+        """Makes a waiting delivery due at once."""
+        ...
+
+    def give_up(self, tenant_id: str, endpoint_id: str, now: int) -> int:
+        """Ends what is pending for an endpoint. Returns how many."""
+        ...
+
+    def shift(self, step: int, now: int) -> None:
+        """Moves what is due after ``now`` by ``step`` microseconds: the clock was set by so much."""
+        ...
+
+    def insert_attempt(self, attempt: Attempt) -> None: ...
+    def list_attempts(self, tenant_id: str, delivery_id: str) -> list[Attempt]: ...
+    def queue(self) -> Queue:
+        """Of all tenants, for metrics."""
+        ...
+
+    def list_over(self, delivered_before: int, dead_before: int, most: int) -> list[tuple[str, str]]:
+        """Tenant and id of deliveries that ended before these times."""
+        ...
+
+    def delete(self, tenant_id: str, delivery_id: str) -> None:
+        """A finished delivery with its attempts."""
+        ...
+
+
+class Notices(Protocol):
+    """What admins are told until one of them has read it."""
+
+    def insert(self, notice: Notice) -> None: ...
+    def find(self, tenant_id: str, notice_id: str) -> Notice | None: ...
+    def find_open(self, tenant_id: str, kind: str, objects: str) -> Notice | None: ...
+    def list_open(self, tenant_id: str, most: int) -> list[Notice]:
+        """Newest first."""
+        ...
+
+    def dismiss(self, tenant_id: str, notice_id: str, now: int, user_id: str) -> bool: ...
+
+
 class Leases(Protocol):
     """Work that one process at a time does, by name."""
 
@@ -347,6 +462,81 @@ class Leases(Protocol):
 
     def give_back(self, name: str, holder: str, fence: int) -> None:
         """Lets others have it at once; nothing where it was taken over."""
+        ...
+
+
+class Log(Protocol):
+    """The sealed log: a Merkle tree over each workspace's audit entries (RFC 6962), as tiles of 256 hashes."""
+
+    def insert_key(self, key: LogKey) -> None: ...
+    def list_keys(self) -> list[LogKey]:
+        """Oldest first."""
+        ...
+
+    def retire_keys(self, now: int, *, except_kid: str) -> None: ...
+    def list_unsealed(self, tenant_id: str, most: int) -> list[tuple[int, str]]:
+        """Sequence number and leaf of committed entries without an index, oldest first."""
+        ...
+
+    def last_unsealed(self, tenant_id: str) -> int | None:
+        """The highest sequence number of an entry without an index."""
+        ...
+
+    def is_sealed_to(self, tenant_id: str, seq: int) -> bool:
+        """Whether no entry up to this sequence number waits."""
+        ...
+
+    def measure_backlog(self, tenant_id: str, most: int) -> Backlog:
+        """What waits, counted no further than ``most``."""
+        ...
+
+    def number(self, tenant_id: str, first: int, seqs: Sequence[int]) -> None:
+        """Gives entries their indexes, from ``first`` on. Raises Conflict when one of them has an index or is gone."""
+        ...
+
+    def find_tile(self, tenant_id: str, level: int, number: int) -> bytes:
+        """A tile's hashes, one after the other; empty when there is none."""
+        ...
+
+    def put_tiles(self, tenant_id: str, tiles: Mapping[tuple[int, int], bytes]) -> None:
+        """Writes tiles, by level and number, in place of what they were."""
+        ...
+
+    def newest(self, tenant_id: str) -> KeptCheckpoint | None:
+        """The checkpoint of the largest size, held until the transaction ends where it writes."""
+        ...
+
+    def insert_checkpoint(self, checkpoint: KeptCheckpoint) -> None:
+        """Raises Conflict when there is one of this size."""
+        ...
+
+    def find_checkpoint(self, tenant_id: str, size: int) -> KeptCheckpoint | None: ...
+    def drop_checkpoint(self, tenant_id: str, size: int) -> None: ...
+    def publish_checkpoint(self, checkpoint: KeptCheckpoint) -> None:
+        """Keeps it, with the note and the time it was published with, also when it was dropped meanwhile."""
+        ...
+
+    def list_sealed(self, tenant_id: str, start: int, limit: int, *, below: int) -> list[tuple[int, Entry]]:
+        """Entries with their indexes, ascending from ``start``, all under ``below``."""
+        ...
+
+    def list_sealed_between(
+        self, tenant_id: str, since: int, until: int, *, after: int, below: int, limit: int
+    ) -> list[tuple[int, Entry]]:
+        """Entries of a time range (microseconds, ``until`` exclusive), ascending by index from ``after`` + 1 on.
+
+        Entries are in the order of their commits, which is not quite that of their times.
+        """
+        ...
+
+    def list_sealed_of_request(
+        self, tenant_id: str, request_id: str, since: int, *, after: int, below: int, limit: int
+    ) -> list[tuple[int, Entry]]:
+        """All entries of a request, ascending by index from ``after`` + 1 on.
+
+        Of one with a thread there is an index. Of one without, everything from ``since`` (before the request was made)
+        is looked through: it takes as long as there is log since.
+        """
         ...
 
 
@@ -379,11 +569,21 @@ class Tx(Protocol):
     def installations(self) -> Installations: ...
     @property
     def leases(self) -> Leases: ...
+    @property
+    def log(self) -> Log: ...
+    @property
+    def webhooks(self) -> Webhooks: ...
+    @property
+    def notices(self) -> Notices: ...
+
+
+DELIVERIES: Final = "deliveries"
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A request that a commit touched. An empty ``request_id`` stands for the tenant's configuration."""
+    """A request that a commit touched. An empty ``request_id`` stands for the tenant's configuration, DELIVERIES for
+    something to be sent."""
 
     tenant_id: str
     request_id: str

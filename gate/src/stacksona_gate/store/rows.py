@@ -50,6 +50,9 @@ class Rows(Protocol):
     for_update: str
     """What a SELECT ends in to hold its rows; empty where the transaction holds them anyway."""
 
+    skip_locked: str
+    """What follows ``for_update`` to leave out rows that others hold."""
+
 
 class Mapper[V]:
     """Turns rows into values of one dataclass and back, columns named as its fields are."""

@@ -58,8 +58,9 @@ class SQLiteStore:
         commit_seconds: float = COMMIT_SECONDS,
         log_most: int = LOG_MOST,
         vfs: str | None = None,
+        reached: Callable[[str], None] | None = None,
     ) -> None:
-        """``vfs``: the name of another way to the disk, as SQLite calls it."""
+        """``vfs``: the name of another way to the disk, as SQLite calls it. ``reached``: told of fault points."""
         self.path = path
         self._vfs = vfs
         self._commit_seconds = commit_seconds
@@ -69,7 +70,7 @@ class SQLiteStore:
         self._scans = ThreadPoolExecutor(2, thread_name_prefix="gate-scan")
         self._watchers: list[tuple[asyncio.AbstractEventLoop, Watcher]] = []
         self._content = Content()
-        self._writer = Writer(lambda: SQLiteRows(path, content=self._content, vfs=vfs), self._publish)
+        self._writer = Writer(lambda: SQLiteRows(path, content=self._content, vfs=vfs), self._publish, reached)
         self._checkpointer = _Checkpointer(path, log_most, vfs)
         self._open = False
 

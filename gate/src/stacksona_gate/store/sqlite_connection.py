@@ -19,7 +19,12 @@ from stacksona_gate.store.base import Change
 from stacksona_gate.store.content import Content
 from stacksona_gate.store.rows import Encryption, Row
 
-DIALECT: Final = {"serial": "INTEGER PRIMARY KEY", "blob": "BLOB"}
+DIALECT: Final = {
+    "serial": "INTEGER PRIMARY KEY",
+    "blob": "BLOB",
+    "after_audit": "CREATE TRIGGER audit_waits AFTER INSERT ON audit BEGIN"
+    " INSERT INTO log_leaves (seq, tenant_id) VALUES (NEW.seq, NEW.tenant_id); END",
+}
 BUSY_MILLISECONDS: Final = 5000
 CACHE_KIBIBYTES: Final = 65536
 ROWS_MOST: Final = 64
@@ -82,7 +87,7 @@ def _wait_for(descriptor: int) -> None:
 class SQLiteRows:
     """Implements store.rows.Rows."""
 
-    for_update = ""
+    for_update = skip_locked = ""
     """The one writer holds everything."""
 
     def __init__(

@@ -18,7 +18,7 @@ import apsw
 
 from stacksona_gate.domain.approvals import Redemption
 from stacksona_gate.domain.errors import Unavailable
-from stacksona_gate.store.base import Change, RedemptionEntries, Submission, Tx
+from stacksona_gate.store.base import DELIVERIES, Change, RedemptionEntries, Submission, Tx
 from stacksona_gate.store.batches import redeem_batch, submit_batch
 from stacksona_gate.store.queries.tenants import CONFIGURATION
 from stacksona_gate.store.queries.transaction import SqlTx
@@ -53,7 +53,13 @@ class Job:
 class Writer(threading.Thread):
     """Owns the only writing connection. ``publish`` is called in this thread after each commit with what changed."""
 
-    def __init__(self, open_rows: Callable[[], SQLiteRows], publish: Callable[[Sequence[Change]], None]) -> None:
+    def __init__(
+        self,
+        open_rows: Callable[[], SQLiteRows],
+        publish: Callable[[Sequence[Change]], None],
+        reached: Callable[[str], None] | None = None,
+    ) -> None:
+        """``reached``: told before and after a commit that decides about something to be sent."""
         super().__init__(name="gate-writer", daemon=True)
         self.jobs: queue.SimpleQueue[list[Job] | None] = queue.SimpleQueue()
         """What an event loop hands over in one turn; None: the end."""
@@ -61,6 +67,7 @@ class Writer(threading.Thread):
         self.committed_jobs = 0
         self._open_rows = open_rows
         self._publish = publish
+        self._reached = reached
         self._rows: SQLiteRows | None = None
         self._tx: Tx | None = None
         self._data_version = -1
@@ -111,7 +118,9 @@ class Writer(threading.Thread):
                 rows.changes = []
                 self._run(rows, batch)
                 seen = self._seen(rows, len(batch))
+                self._tell("decision.before_commit", rows)
                 rows.execute("COMMIT")
+                self._tell("decision.after_commit", rows)
             if seen is not None:
                 self._audit_seq, self._config_versions = seen
             self.commits += 1
@@ -131,6 +140,10 @@ class Writer(threading.Thread):
         if changes:
             self._publish(changes)
         self._answer(batch)
+
+    def _tell(self, point: str, rows: SQLiteRows) -> None:
+        if self._reached is not None and any(change.request_id == DELIVERIES for change in rows.changes):
+            self._reached(point)
 
     def _opened(self) -> SQLiteRows:
         if self._rows is None or self._tx is None:

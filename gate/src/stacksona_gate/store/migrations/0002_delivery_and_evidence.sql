@@ -39,7 +39,7 @@ CREATE TABLE deliveries (
 );
 CREATE UNIQUE INDEX deliveries_by_id ON deliveries (tenant_id, id);
 CREATE INDEX deliveries_due ON deliveries (tenant_id, endpoint_id, due_at) WHERE state = 'pending';
-CREATE INDEX deliveries_of_thread ON deliveries (tenant_id, request_id) WHERE state = 'pending';
+CREATE INDEX deliveries_of_thread ON deliveries (tenant_id, request_id) WHERE request_id IS NOT NULL;
 CREATE INDEX deliveries_by_endpoint ON deliveries (tenant_id, endpoint_id, seq);
 CREATE INDEX deliveries_dead ON deliveries (tenant_id, seq) WHERE state = 'dead';
 

@@ -10,6 +10,7 @@ from stacksona_gate.store.base import DataKey
 from stacksona_gate.store.queries.conversation import ATTACHMENT_DATA, ATTACHMENTS, EVENTS, NOTES, OUTCOMES, REVIEWS
 from stacksona_gate.store.queries.requests import REQUESTS, REVISIONS
 from stacksona_gate.store.queries.tenants import AUDIT, REPLAY_ANSWER
+from stacksona_gate.store.queries.webhooks import ATTEMPTS, DELIVERY_ROWS
 from stacksona_gate.store.rows import Encryption, Row, Rows, SealedMapper
 
 
@@ -52,6 +53,8 @@ _PLACES: Final = (
     _texts(ATTACHMENTS, "id"),
     _Place("attachments", ("id",), ("data",), _attachment),
     _texts(AUDIT),
+    _texts(DELIVERY_ROWS),
+    _texts(ATTEMPTS),
     _Place("replays", ("day", "scope"), ("answer",), _answer),
 )
 

@@ -6,6 +6,7 @@ from stacksona_gate.store.queries.agents import AgentQueries, KeyQueries, Verifi
 from stacksona_gate.store.queries.content import ContentQueries
 from stacksona_gate.store.queries.conversation import ConversationQueries
 from stacksona_gate.store.queries.leases import LeaseQueries
+from stacksona_gate.store.queries.log import LogQueries
 from stacksona_gate.store.queries.people import PeopleQueries
 from stacksona_gate.store.queries.requests import RequestQueries
 from stacksona_gate.store.queries.tenants import (
@@ -15,6 +16,7 @@ from stacksona_gate.store.queries.tenants import (
     ReplayQueries,
     TenantQueries,
 )
+from stacksona_gate.store.queries.webhooks import NoticeQueries, WebhookQueries
 from stacksona_gate.store.rows import Rows
 
 
@@ -35,3 +37,6 @@ class SqlTx:
         self.replays = ReplayQueries(rows)
         self.installations = InstallationQueries(rows)
         self.leases = LeaseQueries(rows)
+        self.log = LogQueries(rows)
+        self.webhooks = WebhookQueries(rows)
+        self.notices = NoticeQueries(rows)
