@@ -61,6 +61,12 @@ def _audit() -> typer.Typer:
     return audit
 
 
+def _reconcile() -> typer.Typer:
+    from stacksona_gate.cli.reconciling import reconcile_command
+
+    return reconcile_command
+
+
 def _db() -> typer.Typer:
     from stacksona_gate.cli.databases import db
 
@@ -88,6 +94,7 @@ COMMANDS: Final[dict[str, tuple[Callable[[], typer.Typer], str]]] = {
     "token": (_token, "Personal tokens: create."),
     "policy": (_policy, "What is allowed, reviewed, rejected: apply, show, diff, test, versions, revert."),
     "audit": (_audit, "The sealed log: verify, witness."),
+    "reconcile": (_reconcile, "Compare a tool's own log with what was approved."),
     "db": (_db, "The database: migrate, backup."),
     "data-key": (_data_key, "The keys that content rests encrypted with: rotate."),
     "signing-key": (_signing_key, "The key that signs approvals: rotate."),

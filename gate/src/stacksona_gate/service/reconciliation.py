@@ -6,7 +6,6 @@ few hundred at a time, and which of them occurred is kept in a temporary file.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sqlite3
 from collections import Counter
@@ -108,7 +107,6 @@ async def reconcile(
                 for finding in _judge(executed, request, scope, tally, seen):
                     tally.found[finding.kind] += 1
                     yield finding
-            await asyncio.sleep(0)
         async for request in _redeemed(gate, tenant_id, Scope(scope.tool, scope.since, until)):
             tally.redeemed += 1
             for finding in () if seen.has(request.id) else _judge_absent(request):
