@@ -32,10 +32,12 @@ from stacksona_gate.service.directory import Directory
 from stacksona_gate.service.environment import Environment, Limits
 from stacksona_gate.service.gate import Gate
 from stacksona_gate.service.installation import DEFAULT_TENANT, ensure_installation, read_keyring
+from stacksona_gate.service.log_keys import ensure_log_key
 from stacksona_gate.service.people import FAILURE_WINDOW, new_setup_code
 from stacksona_gate.service.refusals import RefusalLog
+from stacksona_gate.service.sealer import SEAL_SECONDS, Sealer
 from stacksona_gate.service.secrets import RootSecret, RootWrapping
-from stacksona_gate.service.threads import expire_due
+from stacksona_gate.service.sweeping import keep_sweeping
 from stacksona_gate.service.wakeups import Wakeups
 from stacksona_gate.store.base import Change, Store
 from stacksona_gate.store.sqlite import SQLiteStore
@@ -56,7 +58,7 @@ def environment(settings: Settings, public_url: str) -> Environment:
 async def build_gate(store: Store, env: Environment, root: RootSecret) -> Gate:
     """A gate over a started store. Raises Unavailable when it could not decide or sign."""
     store.unlock(RootWrapping(root, env))
-    await store.write(lambda tx: ensure_installation(tx, env, root))
+    await store.write(lambda tx: (ensure_installation(tx, env, root), ensure_log_key(tx, env, root)))
     keyring = await store.read(lambda tx: read_keyring(tx, env, root))
     gate = Gate(store, env, root, Directory(store, env), keyring, Wakeups(), RefusalLog())
     store.watch(gate.directory.changed)
@@ -99,9 +101,6 @@ async def opened(settings: Settings, public_url: str = "http://127.0.0.1:8420") 
 
 Ready = Callable[[Gate, str], Awaitable[None]]
 
-SWEEP_SECONDS: Final = 0.5
-SWEEP_MOST: Final = 200
-"""Threads per sweep's transaction: decisions in the same batch do not wait for thousands of them."""
 HOUSEKEEPING_SECONDS: Final = 3600.0
 GARBAGE_EVERY: Final = 20_000
 """Allocations between two looks for cycles: decisions make none, and the default looks every few of them."""
@@ -190,10 +189,12 @@ async def _when_started(server: uvicorn.Server, gate: Gate, ready: Ready | None)
 
 @asynccontextmanager
 async def background(gate: Gate) -> AsyncIterator[None]:
-    """What runs beside the answers: expiry, and clearing out what is over."""
+    """What runs beside the answers: expiry and reminders, and clearing out what is over."""
+    sealer = Sealer(gate)
     tasks = [
-        asyncio.create_task(_repeat(lambda: sweep(gate), SWEEP_SECONDS)),
+        asyncio.create_task(keep_sweeping(gate)),
         asyncio.create_task(_repeat(lambda: clear_out(gate), HOUSEKEEPING_SECONDS)),
+        asyncio.create_task(_repeat(sealer.round, SEAL_SECONDS)),
     ]
     try:
         yield
@@ -201,15 +202,8 @@ async def background(gate: Gate) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def sweep(gate: Gate) -> None:
-    """Rejects threads whose time is over, a few per transaction."""
-    if await gate.store.read(lambda tx: not tx.requests.list_overdue(gate.env.now(), 1)):
-        return
-    settled = SWEEP_MOST
-    while settled == SWEEP_MOST:
-        settled = await gate.store.write(lambda tx: expire_due(tx, gate.env, SWEEP_MOST))
+        with contextlib.suppress(GateError):
+            await sealer.stop()
 
 
 async def clear_out(gate: Gate) -> None:
@@ -220,7 +214,7 @@ async def clear_out(gate: Gate) -> None:
     await gate.store.write(lambda tx: tx.people.delete_failures_before(now - FAILURE_WINDOW))
 
 
-async def _repeat(work: Callable[[], Awaitable[None]], seconds: float) -> None:
+async def _repeat(work: Callable[[], Awaitable[object]], seconds: float) -> None:
     while True:
         with contextlib.suppress(GateError):  # the store is away: the next round tries again
             await work()

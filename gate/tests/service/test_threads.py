@@ -10,10 +10,10 @@ from gate.tests.factories import POLICY, START, TENANT, World, thread_of
 from stacksona_gate.domain.approvals import Redeemed, Refused
 from stacksona_gate.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from stacksona_gate.domain.requests import MAX_REVISIONS
-from stacksona_gate.main import sweep
 from stacksona_gate.policy.parse import parse_policy
 from stacksona_gate.service import agents, directory, reviews
 from stacksona_gate.service.requests import Ask, File
+from stacksona_gate.service.sweeping import sweep
 from stacksona_gate.service.threads import Change
 
 DAY = 86_400

@@ -13,7 +13,8 @@ from gate.tests.factories import POLICY, TENANT, World, beside, thread_of
 from stacksona_gate.domain.approvals import Redeemed, Refused
 from stacksona_gate.domain.errors import Conflict, Forbidden, GateError, Invalid, Unauthenticated
 from stacksona_gate.service.requests import Answer
-from stacksona_gate.service.threads import expire_due, expire_overdue
+from stacksona_gate.service.sweeping import expire_due
+from stacksona_gate.service.threads import expire_overdue
 from stacksona_gate.store.base import Submission
 
 STRICT = POLICY.replace("default: allow", "default: reject")

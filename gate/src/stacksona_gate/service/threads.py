@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 from msgspec.structs import replace as changed
 
@@ -18,6 +19,8 @@ from stacksona_gate.service.directory import REPLACED, Caller, compiled_policy
 from stacksona_gate.service.environment import Environment
 from stacksona_gate.service.requests import ENCODER, File, stored_files
 from stacksona_gate.store.base import Tx
+
+NOT_IN_TIME: Final = "nobody decided in time: not approved"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +53,24 @@ def own_thread(tx: Tx, caller: Caller, thread_id: str) -> Request:
     return request
 
 
-def settle(
-    tx: Tx, env: Environment, request: Request, move: str, *, reason_code: str, message: str, actor: Actor
-) -> Request:
-    """Ends a pending thread without an approval."""
-    now = env.now()
-    settled = changed(
+def ended(request: Request, move: str, *, reason_code: str, message: str, now: int) -> Request:
+    """A pending thread as it is after its end without an approval."""
+    return changed(
         request,
         status=status.after(request.status, move),
         reason_code=reason_code,
         message=message,
         decided_at=now,
         revision_requested=False,
+        remind_at=None,
     )
+
+
+def settle(
+    tx: Tx, env: Environment, request: Request, move: str, *, reason_code: str, message: str, actor: Actor
+) -> Request:
+    """Ends a pending thread without an approval."""
+    settled = ended(request, move, reason_code=reason_code, message=message, now=env.now())
     write(tx, request, settled)
     event = {"expire": "thread.expired", "cancel": "thread.cancelled", "pause": "thread.agent_paused"}
     record(tx, env, settled, event.get(move, "thread.rejected"), actor=actor, private={"message": message})
@@ -71,6 +79,8 @@ def settle(
 
 def write(tx: Tx, before: Request, after: Request) -> None:
     """Raises Conflict when somebody was faster."""
+    if not after.is_pending and after.remind_at is not None:
+        after = changed(after, remind_at=None)
     if not tx.requests.update(after, was_status=before.status, was_revision=before.revision):
         raise Conflict("somebody changed this thread at the same time: read it again")
 
@@ -105,7 +115,7 @@ def expire(tx: Tx, env: Environment, request: Request) -> Request:
         request,
         "expire",
         reason_code=status.EXPIRED,
-        message="nobody decided in time: not approved",
+        message=NOT_IN_TIME,
         actor=GATE,
     )
 
@@ -116,14 +126,6 @@ def expire_overdue(tx: Tx, env: Environment, tenant_id: str, thread_id: str) -> 
     if request is not None and request.is_overdue(env.now()):
         return expire(tx, env, request)
     return request
-
-
-def expire_due(tx: Tx, env: Environment, limit: int) -> int:
-    """Rejects up to ``limit`` threads whose time is over, of any tenant. Returns how many."""
-    due = tx.requests.list_overdue(env.now(), limit)
-    for request in due:
-        expire(tx, env, request)
-    return len(due)
 
 
 def cancel(tx: Tx, env: Environment, caller: Caller, task_id: str, thread_id: str) -> Request:

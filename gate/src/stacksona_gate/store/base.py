@@ -17,6 +17,7 @@ from stacksona_gate.domain.approvals import Redeemed, Redemption, Refused
 from stacksona_gate.domain.audit import Entry
 from stacksona_gate.domain.people import PersonalToken, Session, User
 from stacksona_gate.domain.requests import Attachment, Note, Outcome, Request, Review, Revision, TaskEvent, ThreadFilter
+from stacksona_gate.domain.sealed_log import Backlog, KeptCheckpoint, LogKey
 from stacksona_gate.domain.webhooks import Attempt, Delivery, DeliveryFilter, Due, Endpoint, Notice, Queue
 
 T = TypeVar("T")
@@ -75,40 +76,6 @@ class DataKey:
     wrapped: str
     created_at: int
     retired_at: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class LogKey:
-    """Signs checkpoints (Ed25519). ``public`` is base64; ``private`` is wrapped by the root secret.
-
-    A retired key still verifies what it signed.
-    """
-
-    kid: str
-    public: str
-    private: str
-    created_at: int
-    retired_at: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class KeptCheckpoint:
-    """A signed checkpoint of a workspace's log. ``root`` is base64, ``note`` the whole signed text."""
-
-    tenant_id: str
-    size: int
-    root: str
-    note: str
-    created_at: int
-    published_at: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Backlog:
-    """What waits to be sealed: how many entries, counted up to a limit, and since when the first of them does."""
-
-    entries: int
-    oldest_at: int | None
 
 
 class Wrapping(Protocol):
@@ -248,8 +215,37 @@ class Requests(Protocol):
 
     def list_pending_of_agent(self, tenant_id: str, agent_id: str) -> list[Request]: ...
     def list_overdue(self, now: int, limit: int) -> list[Request]:
-        """Pending threads of any tenant whose time is over."""
+        """Pending threads of any tenant whose time is over, held; without those that another transaction holds."""
         ...
+
+    def list_reminders_due(self, now: int, limit: int) -> list[Request]:
+        """Pending threads of any tenant with a reminder that is due, held as by ``list_overdue``."""
+        ...
+
+    def next_due(self) -> int | None:
+        """When the next thread of any tenant runs out of time or needs a reminder."""
+        ...
+
+    def expire(self, requests: Sequence[Request]) -> None:
+        """Writes threads that a sweep has just listed and ended, all at the same moment and with the same reason."""
+        ...
+
+    def set_reminder(self, request: Request, remind_at: int | None, reminders: int) -> bool:
+        """Compare-and-set over ``remind_at``; False: somebody was faster."""
+        ...
+
+    def set_outcome(self, tenant_id: str, request_id: str, outcome: str) -> None:
+        """Keeps the newest outcome; ``executed`` stays."""
+        ...
+
+    def list_without_outcome(
+        self, tenant_id: str, redeemed_until: int, *, before: tuple[int, int] | None, limit: int
+    ) -> list[Request]:
+        """Redeemed until then and without an outcome, newest redemption first. ``before``: ``redeemed_at`` and ``seq``
+        of the last one of the page before."""
+        ...
+
+    def count_without_outcome(self, tenant_id: str, redeemed_until: int, *, most: int) -> int: ...
 
     def list_redeemed(
         self,
@@ -321,6 +317,10 @@ class People(Protocol):
 
 class Audit(Protocol):
     def append(self, entry: Entry) -> None: ...
+    def append_all(self, entries: Sequence[Entry]) -> None:
+        """In one statement. For entries about requests that the caller has written: it is they who wake watchers."""
+        ...
+
     def list_entries(
         self, tenant_id: str, *, request_id: str | None = None, before: int | None = None, limit: int = 100
     ) -> list[tuple[int, Entry]]:
@@ -520,22 +520,26 @@ class Log(Protocol):
         """Entries with their indexes, ascending from ``start``, all under ``below``."""
         ...
 
-    def list_sealed_between(
-        self, tenant_id: str, since: int, until: int, *, after: int, below: int, limit: int
-    ) -> list[tuple[int, Entry]]:
-        """Entries of a time range (microseconds, ``until`` exclusive), ascending by index from ``after`` + 1 on.
+    def span_between(self, tenant_id: str, since: int, until: int, *, below: int) -> tuple[int, int] | None:
+        """The lowest and the highest index, under ``below``, of a time range's entries: where to look for them."""
+        ...
 
-        Entries are in the order of their commits, which is not quite that of their times.
+    def list_sealed_between(
+        self, tenant_id: str, since: int, until: int, *, start: int, below: int, limit: int
+    ) -> list[tuple[int, Entry]]:
+        """Entries of a time range (microseconds, ``until`` exclusive), ascending by index from ``start`` on.
+
+        Entries are in the order in which they were sealed, which is not quite that of their times.
         """
         ...
 
     def list_sealed_of_request(
-        self, tenant_id: str, request_id: str, since: int, *, after: int, below: int, limit: int
+        self, tenant_id: str, request_id: str, since: int, *, start: int, below: int, limit: int
     ) -> list[tuple[int, Entry]]:
-        """All entries of a request, ascending by index from ``after`` + 1 on.
+        """Entries of a request, ascending by index from ``start`` on.
 
-        Of one with a thread there is an index. Of one without, everything from ``since`` (before the request was made)
-        is looked through: it takes as long as there is log since.
+        Of one with a thread there is an index. Of one without, everything from ``since`` (a time before the request was
+        made) is looked through: it takes as long as there is log since.
         """
         ...
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from msgspec.structs import replace
 
+from stacksona_gate.domain.errors import Conflict
 from stacksona_gate.domain.requests import Request, Revision, ThreadFilter
+from stacksona_gate.store.base import Change
 from stacksona_gate.store.rows import Rows, SealedMapper
 
 REQUESTS: Final = SealedMapper(
@@ -35,6 +39,26 @@ _FOLDERS: Final = {
     "approved": "thread_id IS NOT NULL AND status = 'approved'",
     "rejected": "thread_id IS NOT NULL AND status = 'rejected'",
 }
+_NEXT_DUE: Final = (
+    "SELECT expires_at FROM requests WHERE status = 'pending_review' ORDER BY expires_at LIMIT 1",
+    "SELECT remind_at FROM requests WHERE status = 'pending_review' AND remind_at IS NOT NULL"
+    " ORDER BY remind_at LIMIT 1",
+)
+
+
+@lru_cache(maxsize=128)
+def _expire_sql(count: int) -> str:
+    """Ends so many threads in one statement: each one by itself gives the interpreter's lock away, and waits for it
+    as long as a busy event loop likes."""
+    emptied = [f"{name} = ${4 + i}" for i, name in enumerate(REQUESTS.sealed[1:])]
+    start = 4 + len(emptied)
+    rows = ", ".join(f"(${i}, ${i + 1}, ${i + 2})" for i in range(start, start + 3 * count, 3))
+    return (
+        "UPDATE requests SET status = $1, reason_code = $2, decided_at = $3, revision_requested = 0, remind_at = NULL,"  # noqa: S608 - our own names
+        f" {REQUESTS.sealed[0]} = due.column3, {', '.join(emptied)}"
+        f" FROM (VALUES {rows}) AS due"
+        " WHERE tenant_id = due.column1 AND id = due.column2 AND status = 'pending_review'"
+    )
 
 
 class RequestQueries:
@@ -97,8 +121,72 @@ class RequestQueries:
         )
 
     def list_overdue(self, now: int, limit: int) -> list[Request]:
-        sql = f"{REQUESTS.select} WHERE status = 'pending_review' AND expires_at <= $1 ORDER BY expires_at LIMIT $2"
+        return self._list_waiting("expires_at <= $1 ORDER BY expires_at", now, limit)
+
+    def list_reminders_due(self, now: int, limit: int) -> list[Request]:
+        return self._list_waiting("remind_at <= $1 ORDER BY remind_at", now, limit)
+
+    def _list_waiting(self, condition: str, now: int, limit: int) -> list[Request]:
+        held = self._rows.for_update and f"{self._rows.for_update} SKIP LOCKED"
+        sql = f"{REQUESTS.select} WHERE status = 'pending_review' AND {condition} LIMIT $2{held}"
         return REQUESTS.list(self._rows, self._rows.all(sql, now, limit))
+
+    def next_due(self) -> int | None:
+        moments = [self._rows.one(sql) for sql in _NEXT_DUE]
+        return min((int(row[0]) for row in moments if row), default=None)
+
+    def expire(self, requests: Sequence[Request]) -> None:
+        alike = ("status", "reason_code", "decided_at")
+        fixed = [getattr(requests[0], name) for name in alike]
+        packed, empty = [], []
+        for request in requests:
+            cells = [getattr(request, name) for name in REQUESTS.sealed]
+            REQUESTS.seal(self._rows, request.tenant_id, cells, tuple(range(len(cells))))
+            packed += [request.tenant_id, request.id, cells[0]]
+            empty = cells[1:]
+        written = self._rows.run(_expire_sql(len(requests)), *fixed, *empty, *packed)
+        if written != len(requests):
+            raise Conflict("somebody changed one of these threads at the same time")
+        self._rows.changes += [Change(request.tenant_id, request.id) for request in requests]
+
+    def set_reminder(self, request: Request, remind_at: int | None, reminders: int) -> bool:
+        sql = (
+            "UPDATE requests SET remind_at = $1, reminders = $2"
+            " WHERE tenant_id = $3 AND id = $4 AND status = 'pending_review' AND remind_at = $5"
+        )
+        where = (request.tenant_id, request.id, request.remind_at)
+        return self._rows.run(sql, remind_at, reminders, *where) == 1
+
+    def set_outcome(self, tenant_id: str, request_id: str, outcome: str) -> None:
+        sql = (
+            "UPDATE requests SET outcome = $1"
+            " WHERE tenant_id = $2 AND id = $3 AND (outcome IS NULL OR outcome <> 'executed')"
+        )
+        self._rows.run(sql, outcome, tenant_id, request_id)
+
+    def list_without_outcome(
+        self, tenant_id: str, redeemed_until: int, *, before: tuple[int, int] | None, limit: int
+    ) -> list[Request]:
+        conditions = _Conditions()
+        conditions.add("tenant_id = {}", tenant_id)
+        conditions.add("redeemed_at <= {}", redeemed_until)
+        conditions.also("redeemed_at IS NOT NULL AND outcome IS NULL")
+        if before is not None:
+            at, seq = conditions.mark(before[0]), conditions.mark(before[1])
+            conditions.also(f"redeemed_at <= {at} AND (redeemed_at < {at} OR seq < {seq})")
+        sql = f"{REQUESTS.select} WHERE {conditions.text} ORDER BY redeemed_at DESC, seq DESC"
+        sql += f" LIMIT {conditions.mark(limit)}"
+        return REQUESTS.list(self._rows, self._rows.all(sql, *conditions.parameters))
+
+    def count_without_outcome(self, tenant_id: str, redeemed_until: int, *, most: int) -> int:
+        row = self._rows.one(
+            "SELECT COUNT(*) FROM (SELECT 1 AS one FROM requests WHERE tenant_id = $1 AND redeemed_at <= $2"
+            " AND redeemed_at IS NOT NULL AND outcome IS NULL LIMIT $3) AS counted",
+            tenant_id,
+            redeemed_until,
+            most,
+        )
+        return int(row[0]) if row else 0
 
     def list_redeemed(
         self,
@@ -160,6 +248,9 @@ class _Conditions:
 
     def add(self, condition: str, value: object) -> None:
         self._conditions.append(condition.format(self.mark(value)))
+
+    def also(self, condition: str) -> None:
+        self._conditions.append(condition)
 
     def add_filter(self, where: ThreadFilter) -> None:
         self._conditions.append(_FOLDERS[where.folder] if where.folder else "thread_id IS NOT NULL")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from stacksona_gate.domain.audit import Entry
@@ -149,6 +150,9 @@ class AuditQueries:
         if entry.request_id is not None:
             self._rows.changes.append(Change(entry.tenant_id, entry.request_id))
 
+    def append_all(self, entries: Sequence[Entry]) -> None:
+        insert_entries(self._rows, entries)
+
     def list_entries(
         self, tenant_id: str, *, request_id: str | None = None, before: int | None = None, limit: int = 100
     ) -> list[tuple[int, Entry]]:
@@ -163,6 +167,6 @@ class AuditQueries:
         return [(row[0], AUDIT.value(self._rows, row[1:])) for row in self._rows.all(sql, *parameters)]
 
 
-def insert_entries(rows: Rows, entries: list[Entry]) -> None:
+def insert_entries(rows: Rows, entries: Sequence[Entry]) -> None:
     if entries:
         rows.insert_many(AUDIT.table, AUDIT.stored, [AUDIT.row(rows, entry) for entry in entries])

@@ -1,0 +1,60 @@
+"""Reviewers of threads that still wait are reminded, and before the end the thread is escalated."""
+
+from __future__ import annotations
+
+from stacksona_gate.domain.audit import GATE
+from stacksona_gate.domain.reminders import Timing, next_step
+from stacksona_gate.domain.requests import Request
+from stacksona_gate.domain.times import rfc3339_or_none
+from stacksona_gate.service.environment import Environment
+from stacksona_gate.service.threads import expire, record
+from stacksona_gate.service.timing import read_timing
+from stacksona_gate.store.base import Tx
+
+
+def remind_due(tx: Tx, env: Environment, limit: int) -> int:
+    """Deals with up to ``limit`` reminders that are due, of any tenant. Returns how many.
+
+    The audit entry of each is what open pages notice.
+    """
+    now, timings = env.now(), dict[str, Timing]()
+    due = tx.requests.list_reminders_due(now, limit)
+    for request in due:
+        if request.is_overdue(now):
+            expire(tx, env, request)
+            continue
+        timing = timings.get(request.tenant_id)
+        if timing is None:
+            timing = timings[request.tenant_id] = read_timing(tx, request.tenant_id)
+        _remind(tx, env, request, timing.reminders, now)
+    return len(due)
+
+
+def _remind(tx: Tx, env: Environment, request: Request, percents: tuple[int, ...], now: int) -> None:
+    step = next_step(request, percents, now)
+    reminders = request.reminders + (step.event is not None)
+    if not tx.requests.set_reminder(request, step.remind_at, reminders) or step.event is None:
+        return
+    record(tx, env, request, step.event, actor=GATE)
+    notify(tx, env, request.tenant_id, step.event, told(tx, env, request))
+
+
+def told(tx: Tx, env: Environment, request: Request) -> dict[str, object]:
+    """What a receiver outside is told of a thread that waits: never its payload."""
+    agent = tx.agents.find(request.tenant_id, request.agent_id)
+    return {
+        "thread_id": request.thread_id,
+        "request_id": request.id,
+        "task_id": request.task_id,
+        "tool_name": request.tool_name,
+        "agent_id": request.agent_id,
+        "agent_name": None if agent is None else agent.name,
+        "risk_level": request.risk_level,
+        "subject": request.subject,
+        "expires_at": rfc3339_or_none(request.expires_at),
+        "review_url": f"{env.public_url}/inbox/{request.thread_id}",
+    }
+
+
+def notify(tx: Tx, env: Environment, tenant_id: str, event: str, fields: dict[str, object]) -> None:
+    """Where the workspace's own webhook takes over."""

@@ -1,0 +1,111 @@
+"""What becomes due while nobody asks: expiry and reminders. Any node may sweep, several at once too.
+
+All of it rests on columns. A sweep that dies half way is rolled back; the next one, of any process, does it. Whoever
+reads or decides a thread checks its time as well: a late sweep is never unsafe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Final
+
+from stacksona_gate.domain import status
+from stacksona_gate.domain.audit import GATE, Entry
+from stacksona_gate.domain.canonical import canonical_text
+from stacksona_gate.domain.errors import GateError
+from stacksona_gate.domain.requests import Request
+from stacksona_gate.domain.times import SECOND
+from stacksona_gate.service.environment import Environment
+from stacksona_gate.service.gate import Gate
+from stacksona_gate.service.reminders import remind_due
+from stacksona_gate.service.threads import NOT_IN_TIME, ended
+from stacksona_gate.store.base import Tx
+
+MOST: Final = 50
+"""Threads per transaction: decisions in the same commit wait for them."""
+SHARE: Final = 0.15
+"""The part of its time that a sweep may take up while others write."""
+LEAST_SECONDS: Final = 0.1
+MOST_SECONDS: Final = 0.5
+"""Between two looks: the clock may be set, and another node may make something due."""
+_PRIVATE: Final = {"message": canonical_text(NOT_IN_TIME)}
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """``is_all``: nothing that was due is left. ``seconds``: how long the writer was busy with it."""
+
+    is_all: bool
+    seconds: float
+
+
+async def keep_sweeping(gate: Gate) -> None:
+    """Sweeps until it is cancelled. Its own pauses are of a clock that nobody sets."""
+    while True:
+        wait = MOST_SECONDS
+        try:
+            wait = await sweep(gate)
+        except GateError as error:  # the store is away
+            log.info("nothing was swept: %s", error)
+        except Exception:
+            log.exception("nothing was swept")
+        await asyncio.sleep(wait)
+
+
+async def sweep(gate: Gate) -> float:
+    """Does everything that is due. Returns the seconds until the next look. Raises Unavailable."""
+    while True:
+        due = await gate.store.read(lambda tx: tx.requests.next_due())
+        wait = MOST_SECONDS if due is None else (due - gate.env.now()) / SECOND
+        if wait > 0:
+            return min(max(wait, LEAST_SECONDS), MOST_SECONDS)
+        before = gate.store.load().writes
+        swept = await gate.store.write(lambda tx: sweep_some(tx, gate.env))
+        if swept.is_all:
+            return LEAST_SECONDS
+        if gate.store.load().writes > before + 1:
+            await asyncio.sleep(swept.seconds * (1 / SHARE - 1))
+
+
+def sweep_some(tx: Tx, env: Environment) -> Swept:
+    """Does up to MOST of what is due of each kind."""
+    begun = env.monotonic()
+    expired, reminded = expire_due(tx, env, MOST), remind_due(tx, env, MOST)
+    return Swept(max(expired, reminded) < MOST, env.monotonic() - begun)
+
+
+def expire_due(tx: Tx, env: Environment, limit: int) -> int:
+    """Rejects up to ``limit`` threads whose time is over, of any tenant. Returns how many."""
+    now = env.now()
+    due = tx.requests.list_overdue(now, limit)
+    if not due:
+        return 0
+    over = [ended(one, "expire", reason_code=status.EXPIRED, message=NOT_IN_TIME, now=now) for one in due]
+    tx.requests.expire(over)
+    tx.audit.append_all([_entry(env, request, now) for request in over])
+    return len(due)
+
+
+def _entry(env: Environment, request: Request, now: int) -> Entry:
+    objects = {
+        "agent": request.agent_id,
+        "request": request.id,
+        "task": request.task_id,
+        "thread": request.thread_id or "",
+        "tool": request.tool_name,
+    }
+    return env.entry(
+        "thread.expired",
+        tenant_id=request.tenant_id,
+        at=now,
+        actor=GATE,
+        objects=objects,
+        canonical=_PRIVATE,
+        policy_version=request.policy_version,
+        status=request.status,
+        reason_code=request.reason_code,
+    )
