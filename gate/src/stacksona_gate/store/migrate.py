@@ -35,11 +35,14 @@ def all_migrations() -> list[Migration]:
 
 
 def statements(sql: str, dialect: Mapping[str, str]) -> list[str]:
-    """The statements of a file, placeholders filled in. Semicolons end statements and stand nowhere else."""
-    for placeholder, text in dialect.items():
-        sql = sql.replace("{" + placeholder + "}", text)
+    """The statements of a file, placeholders filled in. Semicolons end statements and stand nowhere else, but in what a
+    placeholder stands for: ``after_audit`` is the trigger by which an audit entry waits to be sealed.
+    """
     without_comments = re.sub(r"--[^\n]*", "", sql)
-    return [statement.strip() for statement in without_comments.split(";") if statement.strip()]
+    found = [statement.strip() for statement in without_comments.split(";") if statement.strip()]
+    for placeholder, text in dialect.items():
+        found = [statement.replace("{" + placeholder + "}", text) for statement in found]
+    return found
 
 
 def apply_migrations(rows: Rows, dialect: Mapping[str, str]) -> list[str]:
