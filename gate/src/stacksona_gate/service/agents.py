@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass, replace
 from typing import Final
-from urllib.parse import urlsplit
 
 from stacksona_gate.domain import status
 from stacksona_gate.domain.agents import AGENT_KEY_PREFIX, VERIFIER_KEY_PREFIX, Agent, Key, Verifier, key_hash
@@ -13,6 +11,7 @@ from stacksona_gate.domain.audit import Actor
 from stacksona_gate.domain.errors import Conflict, FieldError, Invalid, NotFound
 from stacksona_gate.domain.ids import is_tool_name
 from stacksona_gate.domain.times import DAY, SECOND
+from stacksona_gate.service.endpoints import checked_url, set_address
 from stacksona_gate.service.environment import Environment
 from stacksona_gate.service.secrets import RootSecret
 from stacksona_gate.service.threads import settle
@@ -20,7 +19,6 @@ from stacksona_gate.store.base import Tx
 
 NAME_MOST: Final = 200
 OVERLAP_MOST: Final = 30 * DAY
-WEBHOOK_PURPOSE: Final = "webhook secret "
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +73,9 @@ def create_agent(
         generation=1,
         created_at=now,
     )
-    secret = new_webhook_secret(env) if webhook_url else None
-    wrapped = None if secret is None else root.wrap(secret.encode(), WEBHOOK_PURPOSE + agent.id, env)
-    tx.agents.insert(agent, wrapped)
+    tx.agents.insert(agent, None)
     record(tx, env, tenant_id, "agent.created", actor, {"agent": agent.id}, {"name": name})
+    secret = set_address(tx, env, root, actor, tenant_id, agent.id, agent.webhook_url)
     key = new_key(tx, env, actor, tenant_id, "agent", agent.id)
     tx.tenants.bump_config(tenant_id)
     return Created(agent, key, secret)
@@ -90,13 +87,10 @@ def change_agent(
     """Changes an agent. Returns it and, where it now has a webhook for the first time, the webhook's secret."""
     agent = get_agent(tx, tenant_id, agent_id)
     changed = replace(agent, **_changes(tx, tenant_id, agent, change))  # type: ignore[arg-type]
-    secret = None
-    if changed.webhook_url and tx.agents.get_webhook_secret(tenant_id, agent.id) is None:
-        secret = new_webhook_secret(env)
-        tx.agents.set_webhook_secret(tenant_id, agent.id, root.wrap(secret.encode(), WEBHOOK_PURPOSE + agent.id, env))
     tx.agents.update(changed)
     private = {name: _plain(getattr(changed, name)) for name in AgentChange.__slots__}
     record(tx, env, tenant_id, "agent.changed", actor, {"agent": agent.id}, private)
+    secret = set_address(tx, env, root, actor, tenant_id, agent.id, changed.webhook_url)
     tx.tenants.bump_config(tenant_id)
     return changed, secret
 
@@ -245,11 +239,6 @@ def new_key(tx: Tx, env: Environment, actor: Actor, tenant_id: str, owner_kind: 
     return secret
 
 
-def new_webhook_secret(env: Environment) -> str:
-    """A secret in the form of the Standard Webhooks scheme."""
-    return "whsec_" + base64.b64encode(env.randomness(32)).decode()
-
-
 def checked_name(name: str) -> str:
     """Raises Invalid."""
     cleaned = name.strip()
@@ -259,21 +248,6 @@ def checked_name(name: str) -> str:
             errors=(FieldError("name", "1 to 200 printable characters"),),
         )
     return cleaned
-
-
-def checked_url(url: str) -> str:
-    """An address that may be saved; whether it may be reached is decided when something is sent. Raises Invalid."""
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and len(url) <= 2000 and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or not url.isprintable() or parts.username is not None or parts.password is not None:
-        raise Invalid(
-            "a webhook URL begins with https:// or http://, names a host and carries no user or password",
-            errors=(FieldError("webhook_url", "not a usable address"),),
-        )
-    return url
 
 
 def checked_tools(tools: tuple[str, ...]) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from stacksona_gate.policy.evaluate import Question
 from stacksona_gate.service.directory import REPLACED, Caller, compiled_policy
 from stacksona_gate.service.environment import Environment
 from stacksona_gate.service.requests import ENCODER, File, stored_files
+from stacksona_gate.service.webhooks import announce
 from stacksona_gate.store.base import Tx
 
 NOT_IN_TIME: Final = "nobody decided in time: not approved"
@@ -71,18 +72,20 @@ def settle(
 ) -> Request:
     """Ends a pending thread without an approval."""
     settled = ended(request, move, reason_code=reason_code, message=message, now=env.now())
-    write(tx, request, settled)
+    write(tx, env, request, settled)
     event = {"expire": "thread.expired", "cancel": "thread.cancelled", "pause": "thread.agent_paused"}
     record(tx, env, settled, event.get(move, "thread.rejected"), actor=actor, private={"message": message})
     return settled
 
 
-def write(tx: Tx, before: Request, after: Request) -> None:
-    """Raises Conflict when somebody was faster."""
+def write(tx: Tx, env: Environment, before: Request, after: Request) -> None:
+    """The one way in which a thread moves: its agent's webhook is put beside it. Raises Conflict when somebody was
+    faster."""
     if not after.is_pending and after.remind_at is not None:
         after = changed(after, remind_at=None)
     if not tx.requests.update(after, was_status=before.status, was_revision=before.revision):
         raise Conflict("somebody changed this thread at the same time: read it again")
+    announce(tx, env, before, after)
 
 
 def record(
@@ -161,7 +164,7 @@ def revise(tx: Tx, env: Environment, caller: Caller, task_id: str, thread_id: st
         raise Invalid(f"a thread has at most {MAX_REVISIONS} revisions: cancel it and ask anew")
     revised = _revised(tx, env, request, change)
     tx.requests.archive_revision(request, env.now())
-    write(tx, request, revised)
+    write(tx, env, request, revised)
     _keep_files(tx, env, request, revised, change)
     actor = Actor("agent", request.agent_id)
     private = {

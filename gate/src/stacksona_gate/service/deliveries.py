@@ -1,0 +1,134 @@
+"""What admins see of deliveries, and what they do with them: replay, test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from stacksona_gate.domain import webhooks
+from stacksona_gate.domain.audit import Actor
+from stacksona_gate.domain.errors import Conflict, NotFound
+from stacksona_gate.domain.times import rfc3339
+from stacksona_gate.domain.webhooks import Attempt, Delivery, DeliveryFilter, Endpoint, Queue
+from stacksona_gate.service.endpoints import find_endpoint, get_endpoint
+from stacksona_gate.service.environment import Environment
+from stacksona_gate.service.webhooks import put, record_delivery
+from stacksona_gate.store.base import Tx
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryView:
+    """A delivery with its attempts, oldest first."""
+
+    delivery: Delivery
+    attempts: tuple[Attempt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryPage:
+    """``next_cursor`` None: the last page."""
+
+    deliveries: tuple[Delivery, ...]
+    next_cursor: str | None
+
+
+def list_deliveries(tx: Tx, tenant_id: str, where: DeliveryFilter, agent: str | None = None) -> DeliveryPage:
+    """Newest first, without their bodies. ``agent``: only those of an agent, by id or name, or of ``workspace``."""
+    if agent is not None:
+        endpoint = find_endpoint(tx, tenant_id, agent)
+        if endpoint is None:
+            return DeliveryPage((), None)
+        where = _of(where, endpoint.id)
+    found = tx.webhooks.list_deliveries(tenant_id, where)
+    more = len(found) == where.limit
+    return DeliveryPage(tuple(found), str(found[-1].seq) if more and found else None)
+
+
+def _of(where: DeliveryFilter, endpoint_id: str) -> DeliveryFilter:
+    return DeliveryFilter(where.state, endpoint_id, where.before, where.limit)
+
+
+def view_delivery(tx: Tx, tenant_id: str, delivery_id: str) -> DeliveryView:
+    """Raises NotFound."""
+    delivery = tx.webhooks.find(tenant_id, delivery_id)
+    if delivery is None:
+        raise NotFound("there is no such delivery")
+    return DeliveryView(delivery, tuple(tx.webhooks.list_attempts(tenant_id, delivery_id)))
+
+
+def deliveries_of(tx: Tx, tenant_id: str, request_id: str) -> tuple[DeliveryView, ...]:
+    """A thread's, oldest first."""
+    found = tx.webhooks.list_of_request(tenant_id, request_id)
+    return tuple(DeliveryView(one, tuple(tx.webhooks.list_attempts(tenant_id, one.id))) for one in found)
+
+
+def endpoints_of(tx: Tx, tenant_id: str, ids: Iterable[str]) -> dict[str, Endpoint]:
+    """Endpoints by id, of those that there are."""
+    found = (tx.webhooks.find_endpoint(tenant_id, one) for one in ids)
+    return {endpoint.id: endpoint for endpoint in found if endpoint is not None}
+
+
+def replay(tx: Tx, env: Environment, actor: Actor, tenant_id: str, delivery_id: str) -> Delivery:
+    """Sends a delivery again, or now where it waits: the same id and body. Raises NotFound, Conflict."""
+    delivery = view_delivery(tx, tenant_id, delivery_id).delivery
+    endpoint = tx.webhooks.lock_endpoint(tenant_id, delivery.endpoint_id)
+    if endpoint is None or not endpoint.is_on:
+        raise Conflict("its endpoint is switched off or has no address: switch it on first", code="webhook_off")
+    if not (tx.webhooks.reopen(tenant_id, delivery_id) or tx.webhooks.hurry(tenant_id, delivery_id)):
+        raise Conflict("it is on its way: wait for its answer", code="in_flight")
+    record_delivery(tx, env, delivery, "webhook.replayed", actor)
+    tx.tenants.bump_config(tenant_id)  # other processes see it by this
+    return view_delivery(tx, tenant_id, delivery_id).delivery
+
+
+def replay_dead(tx: Tx, env: Environment, actor: Actor, tenant_id: str, agent: str | None, limit: int) -> int:
+    """Sends up to ``limit`` dead deliveries again, the newest first, of one endpoint or of all that are on.
+
+    Returns how many. Raises NotFound, Conflict (the endpoint has no address or is switched off).
+    """
+    endpoint = None if agent is None else get_endpoint(tx, tenant_id, agent)
+    if endpoint is not None and not endpoint.is_on:
+        raise Conflict("this endpoint is switched off: switch it on first", code="webhook_off")
+    where = DeliveryFilter(webhooks.DEAD, None if endpoint is None else endpoint.id, None, limit)
+    dead = tx.webhooks.list_deliveries(tenant_id, where)
+    known = endpoints_of(tx, tenant_id, {one.endpoint_id for one in dead})
+    replayed = 0
+    for one in dead:
+        if one.endpoint_id in known and known[one.endpoint_id].is_on and tx.webhooks.reopen(tenant_id, one.id):
+            record_delivery(tx, env, one, "webhook.replayed", actor)
+            replayed += 1
+    if replayed:
+        tx.tenants.bump_config(tenant_id)
+    return replayed
+
+
+def send_test(tx: Tx, env: Environment, actor: Actor, tenant_id: str, agent: str) -> Delivery:
+    """Puts a test event: about no thread, sent once. Raises NotFound, Conflict (no webhook, or switched off)."""
+    endpoint = get_endpoint(tx, tenant_id, agent)
+    if not endpoint.is_on:
+        raise Conflict("this endpoint is switched off: switch it on first", code="webhook_off")
+    fields: dict[str, object] = {
+        "event": webhooks.TEST,
+        "tenant_id": tenant_id,
+        "message": "a test: it is about no thread, and nothing was decided",
+        "at": rfc3339(env.now()),
+    }
+    delivery = put(tx, env, endpoint, webhooks.TEST, fields)
+    record_delivery(tx, env, delivery, "webhook.tested", actor)
+    tx.tenants.bump_config(tenant_id)  # other processes see it by this
+    return delivery
+
+
+def queue(tx: Tx) -> Queue:
+    """What waits, of all workspaces."""
+    return tx.webhooks.queue()
+
+
+def list_over(tx: Tx, now: int, most: int) -> list[tuple[str, str]]:
+    """Finished deliveries that are kept no longer: tenant and id."""
+    return tx.webhooks.list_over(now - webhooks.DELIVERED_KEPT, now - webhooks.DEAD_KEPT, most)
+
+
+def delete_over(tx: Tx, over: Iterable[tuple[str, str]]) -> None:
+    for tenant_id, delivery_id in over:
+        tx.webhooks.delete(tenant_id, delivery_id)
