@@ -193,7 +193,7 @@ def _approve(tx: Tx, env: Environment, user: User, agent: Agent, request: Reques
         approval_id=env.id("apr_", now) if agent.signed_approvals else None,
         approval_expires_at=now + request.approval_valid_for if agent.signed_approvals else None,
     )
-    write(tx, request, approved)
+    write(tx, env, request, approved)
     _record_review(tx, env, user, approved, verdict, "thread.approved")
     return approved
 
@@ -225,7 +225,7 @@ def _reject(tx: Tx, env: Environment, user: User, request: Request, verdict: Ver
         decided_at=env.now(),
         revision_requested=False,
     )
-    write(tx, request, rejected)
+    write(tx, env, request, rejected)
     _record_review(tx, env, user, rejected, verdict, "thread.rejected")
     return rejected
 
@@ -239,7 +239,7 @@ def _request_changes(tx: Tx, env: Environment, user: User, request: Request, ver
         revision_requested=True,
         feedback=verdict.message,
     )
-    write(tx, request, asked)
+    write(tx, env, request, asked)
     _record_review(tx, env, user, asked, verdict, "thread.changes_requested")
     return asked
 
@@ -270,7 +270,7 @@ def claim(tx: Tx, env: Environment, user: User, thread_id: str) -> Request:
         name = "somebody" if holder is None else holder.name
         raise Conflict(f"{name} is on it: it is free again 15 minutes after they took it", code="claimed")
     claimed = changed(request, claimed_by=user.id, claimed_at=env.now())
-    write(tx, request, claimed)
+    write(tx, env, request, claimed)
     record(tx, env, claimed, "thread.claimed", actor=Actor("user", user.id))
     return claimed
 
@@ -285,7 +285,7 @@ def release(tx: Tx, env: Environment, user: User, thread_id: str) -> Request:
     if request.claimed_by != user.id and user.role != "admin":
         raise Forbidden("this claim is somebody else's: they or an admin can release it")
     released = changed(request, claimed_by=None, claimed_at=None)
-    write(tx, request, released)
+    write(tx, env, request, released)
     record(tx, env, released, "thread.released", actor=Actor("user", user.id))
     return released
 
