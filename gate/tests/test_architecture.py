@@ -26,7 +26,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "config": frozenset({"domain"}),
     "logs": frozenset({"config", "domain"}),
     "verify": frozenset({"domain"}),
-    "cli": frozenset({"main", "config", "logs", "service", "domain", "policy", "demo", "verify"}),
+    "cli": frozenset({"main", "delivery", "config", "logs", "service", "domain", "policy", "demo", "verify"}),
     "demo": frozenset({"service", "domain", "policy", "store.base"}),
 }
 WIRING = "main"

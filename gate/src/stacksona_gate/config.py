@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -14,6 +15,7 @@ from stacksona_gate.domain.errors import Invalid
 PREFIX = "STACKSONA_"
 SECRET_LEAST = 32
 """Bytes of a root secret."""
+_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?)*")
 
 
 def _setting(default: object, description: str) -> object:
@@ -34,6 +36,12 @@ class Settings:
     secret_key_file: str = _setting("", "A file that holds the root secret")  # type: ignore[assignment]
     allowed_networks: str = _setting(  # type: ignore[assignment]
         "", "Networks (CIDR, comma separated) that outgoing calls may reach although they are not public"
+    )
+    allowed_hosts: str = _setting(  # type: ignore[assignment]
+        "", "Host names (comma separated) that outgoing calls may reach whatever their addresses are"
+    )
+    outgoing_proxy: str = _setting(  # type: ignore[assignment]
+        "", "Proxy (http://host:port) that every outgoing call goes through"
     )
     listen_url: str = _setting(  # type: ignore[assignment]
         "", "Direct PostgreSQL address for LISTEN behind a transaction-mode pooler; unused on SQLite"
@@ -80,6 +88,13 @@ def _check(settings: Settings) -> None:
         raise Invalid(
             f"{variable('public_url')} is https:// or http:// and a host, without a path, not {settings.public_url!r}"
         )
+    if settings.outgoing_proxy and not _is_proxy(settings.outgoing_proxy):
+        raise Invalid(f"{variable('outgoing_proxy')} is http:// and a host, with a port or without, and no path")
+    for host in filter(None, settings.allowed_hosts.split(",")):
+        if not _HOST.fullmatch(host.strip()):
+            raise Invalid(
+                f"{variable('allowed_hosts')} holds {host!r}, which is no host name: leave scheme and port out"
+            )
     for network in filter(None, settings.allowed_networks.split(",")):
         try:
             ipaddress.ip_network(network.strip())
@@ -87,6 +102,12 @@ def _check(settings: Settings) -> None:
             raise Invalid(
                 f"{variable('allowed_networks')} holds {network!r}, which is no network in CIDR form"
             ) from None
+
+
+def _is_proxy(url: str) -> bool:
+    """It may carry a user and a password, so that nobody quotes it."""
+    scheme, _, rest = url.partition("://")
+    return scheme == "http" and url.isascii() and _is_origin(f"http://{rest.rpartition('@')[2]}")
 
 
 def _is_origin(url: str) -> bool:

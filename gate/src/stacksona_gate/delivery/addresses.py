@@ -126,9 +126,9 @@ class AddressGuard:
 
     @classmethod
     def of(cls, networks: str, hosts: str, resolver: Resolver | None = None) -> AddressGuard:
-        """From the settings, which are comma separated. Raises ValueError or AddressRefused for what is neither."""
+        """From the settings, which are comma separated. Raises ValueError for what is no network."""
         allowed = [ip_network(one.strip()) for one in networks.split(",") if one.strip()]
-        return cls(allowed, frozenset(plain_host(one.strip()) for one in hosts.split(",") if one.strip()), resolver)
+        return cls(allowed, frozenset(one.strip().lower() for one in hosts.split(",") if one.strip()), resolver)
 
     async def addresses(self, host: str, port: int) -> list[str]:
         """Where a call to ``host`` may connect, in the resolver's order, at least one. Looks the name up once.
