@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 
 import re2
 
 MAX_PATTERN = 1_000
 MAX_PROGRAM_BYTES = 1 << 20
+MAX_PLACES = 500
 
 
 class PatternRefused(ValueError):
@@ -22,6 +24,31 @@ def compile_pattern(pattern: str) -> Callable[[str], bool]:
     """
     search = _compile(pattern).search
     return lambda text: search(text.encode()) is not None
+
+
+def compile_spans(pattern: str) -> Callable[[str], Iterator[tuple[int, int]]]:
+    """A function that gives the places of a text where ``pattern`` is found, none of them empty.
+
+    The pattern counts as for ``compile_pattern``. Looking far ahead from many places is what even RE2 takes long over:
+    of more than MAX_PLACES the text is one place. Raises ``PatternRefused``, also for what is found in an empty text.
+    """
+    compiled = _compile(pattern)
+    if compiled.search(b"") is not None:
+        raise PatternRefused("the pattern is found in an empty text, so it names no place of any text")
+
+    def places(text: str) -> Iterator[tuple[int, int]]:
+        encoded = text.encode()
+        found = [match.span() for match in islice(compiled.finditer(encoded), MAX_PLACES + 1)]
+        if len(found) > MAX_PLACES:
+            found = [(0, len(encoded))]
+        characters, at = 0, 0
+        for start, end in found:
+            first = characters + len(encoded[at:start].decode())
+            characters, at = first + len(encoded[start:end].decode()), end
+            if end > start:
+                yield first, characters
+
+    return places
 
 
 def _compile(pattern: str) -> re2._Regexp:

@@ -9,6 +9,7 @@ from stacksona_gate.domain.audit import Actor, Entry
 from stacksona_gate.domain.errors import Forbidden, NotFound
 from stacksona_gate.domain.people import PersonalToken, User, may_administer
 from stacksona_gate.service.agents import get_agent
+from stacksona_gate.service.redaction import for_person
 from stacksona_gate.store.base import SigningKey, Tx
 
 
@@ -87,6 +88,8 @@ def list_signing_keys(tx: Tx) -> tuple[SigningKey, ...]:
     return tuple(tx.installations.list_signing_keys())
 
 
-def list_audit(tx: Tx, tenant_id: str, *, before: int | None, limit: int) -> tuple[tuple[int, Entry], ...]:
-    """Audit entries, newest first, each with its place in the log."""
-    return tuple(tx.audit.list_entries(tenant_id, before=before, limit=limit))
+def list_audit(tx: Tx, user: User, *, before: int | None, limit: int) -> tuple[tuple[int, Entry], ...]:
+    """Audit entries as this person may see them, newest first, each with its place in the log."""
+    redactor = for_person(tx, user)
+    found = tx.audit.list_entries(user.tenant_id, before=before, limit=limit)
+    return tuple((seq, redactor.fresh().entry(entry)) for seq, entry in found)

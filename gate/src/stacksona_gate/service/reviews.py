@@ -24,7 +24,9 @@ from stacksona_gate.domain.requests import (
     ThreadFilter,
 )
 from stacksona_gate.service.environment import Environment
+from stacksona_gate.service.redaction import Redactor, for_person, still_matches
 from stacksona_gate.service.threads import expire, judged, payload_of, record, write
+from stacksona_gate.service.timing import read_timing
 from stacksona_gate.store.base import Tx
 
 COUNT_MOST = 1000
@@ -75,17 +77,37 @@ class ThreadView:
     entries: tuple[Entry, ...]
     """The thread's audit entries, oldest first."""
     may_review: bool
+    masked: tuple[str, ...] = ()
+    """Where the payload has values that this reader may not see."""
+    is_masked: bool = False
+    """Whether this reader is one that values are masked for."""
+    outcome_within: int = 0
+    """Microseconds after its redemption from which a missing outcome is unknown."""
 
 
 def list_threads(tx: Tx, user: User, where: ThreadFilter) -> Page:
-    """A page of what this person may see. ``where.before`` is the cursor of the page before."""
+    """A page of what this person may see, as they may see it. ``where.before`` is the cursor of the page before."""
     agents = {agent.id: agent for agent in tx.agents.list_all(user.tenant_id)}
     seen = readable_agents(user, agents)
     wanted = seen if where.agent_ids is None else tuple(a for a in where.agent_ids if seen is None or a in seen)
-    found = tx.requests.list_threads(user.tenant_id, replace(where, agent_ids=wanted, limit=where.limit + 1))
+    found = _find_shown(tx, for_person(tx, user), user.tenant_id, replace(where, agent_ids=wanted))
     listed = tuple(Listed(request, agents[request.agent_id]) for request in found[: where.limit])
     more = len(found) > where.limit
     return Page(listed, str(listed[-1].request.seq) if more else None)
+
+
+def _find_shown(tx: Tx, redactor: Redactor, tenant_id: str, where: ThreadFilter) -> list[Request]:
+    """One thread more than ``where.limit``, if there are. What a search found only in masked words is left out."""
+    most, shown = where.limit + 1, list[Request]()
+    while len(shown) < most:
+        found = tx.requests.list_threads(tenant_id, replace(where, limit=most))
+        masked = (redactor.listed(request) for request in found)
+        shown += [request for request in masked if not redactor.masks or still_matches(request, where)]
+        if len(found) < most:
+            break
+        seen = found[-1].seq
+        where = replace(where, after=seen) if where.oldest_first else replace(where, before=seen)
+    return shown[:most]
 
 
 def count_folders(tx: Tx, user: User) -> dict[str, int]:
@@ -109,13 +131,13 @@ def find_thread(tx: Tx, user: User, thread_id: str) -> tuple[Request, Agent]:
     return request, agent
 
 
-def view_thread(tx: Tx, user: User, thread_id: str) -> ThreadView:
-    """Raises NotFound."""
+def view_thread(tx: Tx, user: User, thread_id: str, redactor: Redactor | None = None) -> ThreadView:
+    """The thread as this person may see it, or as ``redactor`` shows it. Raises NotFound."""
     request, agent = find_thread(tx, user, thread_id)
     talk, tenant_id = tx.conversation, request.tenant_id
     claimed_by = None if request.claimed_by is None else tx.people.find_user(tenant_id, request.claimed_by)
     entries = tx.audit.list_entries(tenant_id, request_id=request.id, limit=1000)
-    return ThreadView(
+    view = ThreadView(
         request,
         agent,
         claimed_by,
@@ -127,7 +149,9 @@ def view_thread(tx: Tx, user: User, thread_id: str) -> ThreadView:
         tuple(talk.list_attachments(tenant_id, request.id)),
         tuple(entry for _, entry in reversed(entries)),
         may_review(user, agent) and request.is_pending,
+        outcome_within=read_timing(tx, tenant_id).outcome_within,
     )
+    return (redactor or for_person(tx, user)).thread(view)
 
 
 def find_attachment(tx: Tx, user: User, thread_id: str, attachment_id: str) -> Attachment:
@@ -179,7 +203,7 @@ def _require_open(request: Request, seen_revision: int) -> None:
 
 
 def _approve(tx: Tx, env: Environment, user: User, agent: Agent, request: Request, verdict: Verdict) -> Request:
-    content = request if verdict.payload is None else _edited(tx, env, request, verdict.payload)
+    content = request if verdict.payload is None else _edited(tx, env, user, request, verdict.payload)
     now = env.now()
     approved = changed(
         content,
@@ -198,20 +222,25 @@ def _approve(tx: Tx, env: Environment, user: User, agent: Agent, request: Reques
     return approved
 
 
-def _edited(tx: Tx, env: Environment, request: Request, payload: dict[str, object]) -> Request:
-    """The request with the reviewer's payload as a revision of its own; the agent's is kept."""
+def _edited(tx: Tx, env: Environment, user: User, request: Request, edited: dict[str, object]) -> Request:
+    """The request with the reviewer's payload as a revision of its own; the agent's is kept.
+
+    What is masked for this reviewer comes back as it was. Raises Invalid for placeholders that are not where they were.
+    """
+    redactor = for_person(tx, user)
+    payload = redactor.restored(tuple(tx.requests.list_revisions(request.tenant_id, request.id)), request, edited)
     if digest(payload) == request.payload_digest:
         return request
-    edited = changed(
+    content = changed(
         request,
         revision=request.revision + 1,
         payload=canonicalize(payload).decode(),
         payload_digest=digest(payload),
         edited=True,
     )
-    looked_at = judged(tx, env, edited)
+    looked_at = judged(tx, env, content)
     if not looked_at.is_pending:
-        raise Invalid(f"policy refuses the edited payload: {looked_at.message}", code="refused_by_rule")
+        raise Invalid(f"policy refuses the edited payload: {redactor.text(looked_at.message)}", code="refused_by_rule")
     tx.requests.archive_revision(request, env.now())
     return looked_at
 

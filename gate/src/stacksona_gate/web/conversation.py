@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from stacksona_gate.domain.audit import Entry
+from stacksona_gate.domain.redaction import MaskedText
 from stacksona_gate.domain.requests import Note, Outcome, Review, TaskEvent
 from stacksona_gate.service.reviews import ThreadView
 from stacksona_gate.web import wording
@@ -81,7 +82,9 @@ def _outcome(outcome: Outcome, agent: str) -> Said:
     tone = "flagged" if outcome.flag else outcome.status
     what = wording.OUTCOMES.get(outcome.status, outcome.status)
     flag = wording.FLAGS.get(outcome.flag, outcome.flag) if outcome.flag else ""
-    return Said("outcome", outcome.created_at, agent, what, "\n".join(filter(None, (flag, outcome.detail))), tone)
+    said = "\n".join(filter(None, (flag, outcome.detail)))
+    text = MaskedText(said) if isinstance(outcome.detail, MaskedText) else said
+    return Said("outcome", outcome.created_at, agent, what, text, tone)
 
 
 def names_of(view: ThreadView) -> set[str]:

@@ -13,6 +13,7 @@ from urllib.parse import quote_plus
 from stacksona_gate.domain.canonical import canonicalize
 from stacksona_gate.domain.display import reveal
 from stacksona_gate.domain.reading import read_json
+from stacksona_gate.domain.redaction import MaskedText
 
 ROWS_MOST: Final = 1_000
 """Rows of a table; what a payload has beyond them stands in its canonical form, which is always complete."""
@@ -76,7 +77,7 @@ class Difference:
 
 def table(payload: str) -> Table:
     """``payload`` is in RFC 8785 form."""
-    rows = tuple(islice(leaves(read_json(payload.encode())), ROWS_MOST + 1))
+    rows = tuple(islice(_rows(payload), ROWS_MOST + 1))
     return Table(rows[:ROWS_MOST], len(rows) <= ROWS_MOST)
 
 
@@ -84,8 +85,15 @@ def key_values(payload: str) -> tuple[Value, ...]:
     """What a reader of one line should know: the first few values, outer ones first, numbers before texts."""
     if len(payload) > GLANCED_AT:
         return ()
-    rows = [row for row in islice(leaves(read_json(payload.encode())), 50) if row.kind in ("number", "text", "yes/no")]
+    rows = [row for row in islice(_rows(payload), 50) if row.kind in ("number", "text", "yes/no")]
     return tuple(sorted(rows, key=lambda row: (row.is_nested, row.kind != "number"))[:KEY_VALUES])
+
+
+def _rows(payload: str) -> Iterator[Value]:
+    rows = leaves(read_json(payload.encode()))
+    if not isinstance(payload, MaskedText):
+        return rows
+    return (Value(MaskedText(row.path), row.kind, MaskedText(row.text)) for row in rows)
 
 
 def leaves(value: object, path: str = "") -> Iterator[Value]:
@@ -115,8 +123,8 @@ def _kind(value: object) -> str:
 
 def differences(old: str, new: str) -> tuple[Difference, ...]:
     """Place by place, in the order of the new version; what was taken away last."""
-    before = {row.path: row for row in leaves(read_json(old.encode()))}
-    after = {row.path: row for row in leaves(read_json(new.encode()))}
+    before = {row.path: row for row in _rows(old)}
+    after = {row.path: row for row in _rows(new)}
     changed = [Difference(path, before.get(path), row) for path, row in after.items() if before.get(path) != row]
     removed = [Difference(path, row, None) for path, row in before.items() if path not in after]
     return (*changed, *removed)

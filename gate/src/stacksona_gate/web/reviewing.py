@@ -49,8 +49,8 @@ class Reviewing:
     async def _require_unedited(self, request: Call, person: Person, verdict: Verdict, edited: str) -> None:
         """Raises Invalid for what was edited and then approved with the button that approves the agent's version."""
         thread_id = request.path_params["thread_id"]
-        thread, _ = await self._gate.store.read(lambda tx: reviews.find_thread(tx, person.user, thread_id))
-        if thread.revision == verdict.revision and not _says(edited, thread.payload_digest):
+        thread = (await self._gate.store.scan(lambda tx: reviews.view_thread(tx, person.user, thread_id))).request
+        if thread.revision == verdict.revision and not _says(edited, thread.payload):
             raise Invalid(
                 "you edited the payload, and this button approves the agent's: press «Approve my version», or undo"
                 " your edit",
@@ -124,12 +124,15 @@ def read_verdict(fields: dict[str, str]) -> Verdict:
     return Verdict(verdict, message, int(revision))
 
 
-def _says(edited: str, payload_digest: str) -> bool:
-    """Whether the text box still holds the agent's payload, or nothing at all."""
+def _says(edited: str, payload: str) -> bool:
+    """Whether the text box still holds the agent's payload as it was shown, or nothing at all.
+
+    Not as it is: this answer would tell whoever may not see a value whether they guessed it.
+    """
     if not edited.strip():
         return True
     try:
-        return digest(_edited(edited)) == payload_digest
+        return digest(_edited(edited)) == digest(read_json(payload.encode()))
     except Invalid:
         return False
 

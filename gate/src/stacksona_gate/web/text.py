@@ -8,6 +8,7 @@ from typing import Final
 from markupsafe import Markup, escape
 
 from stacksona_gate.domain.display import Piece, fold, reveal, warnings
+from stacksona_gate.domain.redaction import PLACEHOLDER, MaskedText
 
 LINE_FOLDS_AT: Final = 160
 """Characters of a text shown on one line of a list."""
@@ -27,7 +28,7 @@ def shown(text: str) -> Markup:
 
 def line(text: str) -> Markup:
     """As ``shown``, of a long text the beginning and how much follows: for lists, where nothing is decided."""
-    head, rest = fold(text, LINE_FOLDS_AT)
+    head, rest = _folded(text, LINE_FOLDS_AT)
     if not rest:
         return shown(text)
     return shown(head) + Markup(' <span class="more">+{:,} characters</span>').format(len(rest))
@@ -35,7 +36,7 @@ def line(text: str) -> Markup:
 
 def block(text: str, limit: int = BLOCK_FOLDS_AT) -> Markup:
     """As ``shown``, as a block that keeps line breaks; what is over ``limit`` can be unfolded."""
-    head, rest = fold(text, limit)
+    head, rest = _folded(text, limit)
     if not rest:
         return Markup('<div class="block">{}</div>').format(shown(text))
     return _FOLDED.format(head=shown(head), rest=shown(rest), count=len(rest))
@@ -57,7 +58,27 @@ def plain(text: str) -> str:
     return "".join(piece.text for piece in reveal(text))
 
 
+def _folded(text: str, limit: int) -> tuple[str, str]:
+    head, rest = fold(text, limit)
+    return (MaskedText(head), MaskedText(rest)) if isinstance(text, MaskedText) else (head, rest)
+
+
+_MASKED: Final = Markup(
+    '<span class="mark masked" title="masked: you may not see this">{}<span class="unseen"> masked</span></span>'
+)
+
+
 def _marked(text: str) -> Markup:
+    if not isinstance(text, MaskedText):
+        return _revealed(text)
+    parts, at = [], 0
+    for found in PLACEHOLDER.finditer(text):
+        parts += [_revealed(text[at : found.start()]), _MASKED.format(found[1])]
+        at = found.end()
+    return Markup("").join((*parts, _revealed(text[at:])))
+
+
+def _revealed(text: str) -> Markup:
     if text.isascii() and text.isprintable():
         return escape(text)
     return Markup("").join(_piece(piece) for piece in reveal(text))

@@ -161,7 +161,9 @@ def content(view: ThreadView, names: dict[str, str], now: int, wanted: int | Non
     return Content(
         why=why(view),
         summary=texts(request.summary),
-        metadata=tuple((key, str(value)) for key, value in objects(request.metadata).items()),
+        metadata=tuple(
+            (key, value if isinstance(value, str) else str(value)) for key, value in objects(request.metadata).items()
+        ),
         key_values=key_values(request.payload),
         table=table(request.payload),
         editable=editable(request.payload) if view.may_review else "",

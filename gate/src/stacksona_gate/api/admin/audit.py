@@ -14,7 +14,7 @@ async def get_audit(context: PeopleContext, call: Call) -> Reply:
     """What happened, newest first: each entry's leaf, and its private values with the salts of their commitments."""
     person = await context.auditor(call)
     limit, before = page_of(call.query())
-    tenant_id = person.user.tenant_id
-    found = await context.gate.store.scan(lambda tx: list_audit(tx, tenant_id, before=before, limit=limit + 1))
+    user = person.user
+    found = await context.gate.store.scan(lambda tx: list_audit(tx, user, before=before, limit=limit + 1))
     entries = [AuditEntry(seq, as_is(entry.leaf), as_is(entry.private)) for seq, entry in found[:limit]]
     return tagged_reply(AuditPage(entries, str(entries[-1].seq) if len(found) > limit else None))

@@ -182,6 +182,8 @@ class Thread(ThreadSummary, kw_only=True):
     redeemed_by: str | None
     claimed_by: Named | None
     may_review: bool
+    masked: list[str]
+    """Where `payload` has values that the caller may not see: each reads `⟦masked 1 ••••⟧` there."""
     revisions: list[ThreadRevision]
     reviews: list[ThreadReview]
     notes: list[ThreadNote]
@@ -221,6 +223,7 @@ def thread_of(view: ThreadView, now: int) -> Thread:
         approval_expires_at=rfc3339_or_none(request.approval_expires_at),
         claimed_by=None if claimer is None else Named(claimer.id, claimer.name),
         may_review=view.may_review and not request.is_overdue(now),
+        masked=list(view.masked),
         revisions=[_revision(revision) for revision in view.revisions],
         reviews=[_review(review) for review in view.reviews],
         notes=[note_of(note) for note in view.notes],

@@ -1,0 +1,420 @@
+"""Masking by pattern and by path: what is hidden, what stays, what an edit may do, and that failing hides."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stacksona_gate.domain.redaction import (
+    HIDDEN,
+    HIDDEN_OBJECT,
+    LITERALS_MOST,
+    MASK,
+    OPEN,
+    TEXT_MOST,
+    EditRefused,
+    Finder,
+    MaskedText,
+    Masker,
+    Path,
+)
+from stacksona_gate.domain.sensitive import BUILT_IN, BY_DEFAULT, Span, folded
+
+CARD = "4242424242424242"
+OTHER_CARD = "5555555555554444"
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dozjgNryP4J3jVmNHl0w5N"
+PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nAAAA\n-----END RSA PRIVATE KEY-----"
+
+
+def masker(*paths: str, finders: tuple[Finder, ...] | None = None) -> Masker:
+    chosen = tuple(BUILT_IN.values()) if finders is None else finders
+    return Masker(chosen, [tuple(path.split(".")) for path in paths])
+
+
+def shown(payload: object, *paths: str) -> Any:
+    return json.loads(masker(*paths).json(json.dumps(payload), by_path=True).text)
+
+
+def fails(_plain: str, _text: str) -> Iterator[Span]:
+    raise RuntimeError("the engine gave up")
+    yield
+
+
+# By pattern
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        (f"pay {CARD} now", "pay ⟦masked 1 ••••4242⟧ now"),
+        ("4242 4242 4242 4242 12/29 123", "⟦masked 1 ••••4242⟧ 12/29 123"),
+        ("5555-5555-5555-4444", "⟦masked 1 ••••4444⟧"),
+        ("378282246310005", "⟦masked 1 ••••0005⟧"),
+        ("6011 1111 1111 1117", "⟦masked 1 ••••1117⟧"),
+        ("2223003122003222", "⟦masked 1 ••••3222⟧"),
+        ("４２４２４２４２４２４２４２４２", "⟦masked 1 ••••4242⟧"),
+        ("٤٢٤٢٤٢٤٢٤٢٤٢٤٢٤٢", "⟦masked 1 ••••4242⟧"),
+        ("4242\u200b4242\u00a04242\u20114242", "⟦masked 1 ••••4242⟧"),
+        ("4\u03322\u03324\u03322\u03324242 4242 4242", "⟦masked 1 ••••4242⟧"),
+        ("𝟒𝟐𝟒𝟐𝟒𝟐𝟒𝟐𝟒𝟐𝟒𝟐𝟒𝟐𝟒𝟐", "⟦masked 1 ••••4242⟧"),
+        (f'{{"nested": "{CARD}"}}', '{"nested": "⟦masked 1 ••••4242⟧"}'),
+        (f"card{CARD}x", "card⟦masked 1 ••••4242⟧x"),
+        (f"12 {CARD} 99", "12 ⟦masked 1 ••••4242⟧ 99"),
+        ("STRIPE=sk_live_4eC39HqLyjWDarjtT1zdp7dc;", "STRIPE=⟦masked 1 sk_••••⟧;"),
+        ("ghp_16C7e42F292c6912E7710c838347Ae178B4a", "⟦masked 1 ghp_••••⟧"),
+        ("xoxb-2048-11111-aaaaaaaaaaaa", "⟦masked 1 xoxb-••••⟧"),
+        ("AKIAIOSFODNN7EXAMPLE", "⟦masked 1 AKIA••••⟧"),
+        ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLmi1", "⟦masked 1 whsec_••••⟧"),
+        *((f"{kind}_{'0a' * 32}", f"⟦masked 1 {kind}_••••⟧") for kind in ("sg", "sv", "sp")),
+        (f"Bearer {JWT}", "Bearer ⟦masked 1 ••••⟧"),
+        (f"a {PEM} b", "a ⟦masked 1 ••••⟧ b"),
+        ("-----BEGIN PRIVATE KEY-----\nnever ends", "⟦masked 1 ••••⟧"),
+        ("to ana.b+c@example.com, please", "to ⟦masked 1 ••••@example.com⟧, please"),
+        ("ana@exämple.de", "⟦masked 1 ••••@ex?mple.de⟧"),
+        ("ＡＮＡ＠example．com", "⟦masked 1 ••••@example.com⟧"),
+        ("DE89 3704 0044 0532 0130 00 EUR", "⟦masked 1 DE••••3000⟧ EUR"),
+        ("GB82WEST12345698765432", "⟦masked 1 GB••••5432⟧"),
+    ],
+)
+def test_what_has_the_form_of_a_secret_is_masked(text: str, masked: str) -> None:
+    assert masker().text(text) == masked
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "refund 500 to order 20261124-12",
+        "4242424242424241",
+        f"0000{CARD}",
+        "1795694400000000",
+        "9999999999999995",
+        "4242 4242 4242",
+        "desk_drawer_number_five_1",
+        "sk_buff_head_of_the_list",
+        "@mention and a@b",
+        "DE00 3704 0044 0532 0130 00",
+        "eyJust a word.",
+        "",
+    ],
+)
+def test_everything_else_comes_back_as_the_same_object(text: str) -> None:
+    assert masker().text(text) is text
+
+
+def test_the_default_patterns_leave_bank_accounts() -> None:
+    default = Masker([BUILT_IN[name] for name in BY_DEFAULT])
+    assert default.text("GB82WEST12345698765432") == "GB82WEST12345698765432"
+
+
+def test_the_same_value_has_the_same_number_and_another_another() -> None:
+    m = masker()
+    assert m.text(f"{CARD} {OTHER_CARD}") == "⟦masked 1 ••••4242⟧ ⟦masked 2 ••••4444⟧"
+    assert m.text(OTHER_CARD) == "⟦masked 2 ••••4444⟧"
+
+
+def test_a_placeholder_that_an_agent_wrote_is_itself_masked() -> None:
+    assert masker().text("pay ⟦masked 7 ••••4242⟧ now") == "pay ⟦masked 1 ••••⟧ now"
+
+
+def test_where_patterns_overlap_nothing_of_either_is_shown() -> None:
+    def first(_plain: str, _text: str) -> Iterator[Span]:
+        yield Span(0, 6, "••••cdef")
+
+    def second(_plain: str, _text: str) -> Iterator[Span]:
+        yield Span(3, 9, "••••")
+
+    assert masker(finders=(first, second)).text("abcdefghij") == "⟦masked 1 ••••⟧j"
+
+
+def test_folding_keeps_every_place() -> None:
+    text = "é４\u200b–𝟒ﷺ\u00a0"
+    assert (folded(text), len(folded(text))) == ("é4\0-4ﷺ ", len(text))
+
+
+# By path, and inside JSON
+
+
+def test_a_path_hides_the_whole_value_and_says_where() -> None:
+    payload = {"customer": {"name": "Ana", "age": 3}, "items": [{"pin": 1, "n": 1}, {"pin": 2, "n": 2}], "x": [True]}
+    found = masker("customer", "items.*.pin", "x.0").json(json.dumps(payload), by_path=True)
+    assert json.loads(found.text) == {
+        "customer": "⟦masked 1 ••••⟧",
+        "items": [{"pin": "⟦masked 2 ••••⟧", "n": 1}, {"pin": "⟦masked 3 ••••⟧", "n": 2}],
+        "x": ["⟦masked 4 ••••⟧"],
+    }
+    assert set(found.places) == {"customer", "items[0].pin", "items[1].pin", "x[0]"}
+
+
+def test_a_star_is_any_key() -> None:
+    assert shown({"a": {"pin": 1}, "b": {"pin": 2, "n": 3}}, "*.pin")["b"]["n"] == 3
+    assert CARD not in json.dumps(shown({"a": {"pin": CARD}}, "*.pin"))
+
+
+def test_paths_are_for_payloads_alone() -> None:
+    assert masker("name").json('{"name":"Ana"}', by_path=False).text == '{"name":"Ana"}'
+
+
+def test_numbers_are_masked_as_they_are_written() -> None:
+    assert shown({"card": 4242424242424242, "price": 42.5}) == {"card": "⟦masked 1 ••••4242⟧", "price": 42.5}
+
+
+def test_a_number_and_the_text_of_it_are_two_values() -> None:
+    values = shown([4242424242424242, CARD])
+    assert values[0] != values[1]
+
+
+def test_a_card_as_a_key_is_masked() -> None:
+    found = masker().json(json.dumps({CARD: 1}), by_path=True)
+    assert CARD not in found.text
+    assert CARD not in repr(found.places)
+
+
+def test_words_that_repeat_what_a_path_hides_are_masked_too() -> None:
+    m = masker("name", "amount")
+    m.json('{"amount":0.5,"name":"Ana Maria"}', by_path=True)
+    assert m.text("Refund to Ana Maria; amount 0.5 is over 0.2") == (
+        "Refund to ⟦masked 3 ••••⟧; amount ⟦masked 4 ••••⟧ is over 0.2"
+    )
+    assert m.text("Anamaria") == "Anamaria"
+
+
+def test_with_too_many_values_hidden_by_path_words_are_hidden_whole() -> None:
+    m = masker("all")
+    m.json(json.dumps({"all": [f"v{i}" for i in range(LITERALS_MOST + 1)]}), by_path=True)
+    assert m.text("hello") == HIDDEN
+
+
+# Failing hides
+
+
+@pytest.mark.parametrize("text", [CARD, "harmless", "x\ud800y"])
+def test_an_engine_that_fails_hides_the_text(text: str) -> None:
+    assert masker(finders=(fails,)).text(text) == HIDDEN
+
+
+def test_half_a_surrogate_pair_hides_the_text() -> None:
+    assert masker().text("x\ud800 y") == HIDDEN
+
+
+def test_an_engine_that_fails_hides_every_text_of_a_payload() -> None:
+    found = masker(finders=(fails,)).json('{"a":"secret","b":[7]}', by_path=True)
+    assert "secret" not in found.text
+    assert "7" not in found.text
+
+
+def test_a_text_that_is_too_long_is_hidden() -> None:
+    assert masker().text("x" * (TEXT_MOST + 1)) == f"⟦masked 1 {MASK}⟧"
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 90 + "1" + "}" * 90, "no json " + CARD, '{"a":"\\ud800"}'])
+def test_what_cannot_be_walked_through_is_hidden_whole(text: str) -> None:
+    found = masker().json(text, by_path=True)
+    assert (found.text, found.is_whole) == (HIDDEN_OBJECT, True)
+
+
+def test_a_value_in_memory_that_is_too_deep_is_hidden() -> None:
+    deep: object = CARD
+    for _ in range(5_000):
+        deep = [deep]
+    assert masker().value(deep, by_path=True) == HIDDEN
+
+
+def test_masked_texts_are_told_from_texts() -> None:
+    assert isinstance(masker().text(CARD), MaskedText)
+    assert not isinstance(masker().text("x"), MaskedText)
+
+
+# Edits
+
+
+PAYLOAD: dict[str, Any] = {
+    "card": 4242424242424242,
+    "to": "ana@example.com",
+    "customer": {"name": "Ana", "id": 7},
+    "items": [{"secret": "same", "n": 1}, {"secret": "same", "n": 2}, {"secret": "other", "n": 3}],
+    "note": f"charge {CARD} please",
+    OTHER_CARD: "by card",
+    "flag": True,
+}
+PATHS = ("customer.name", "items.*.secret")
+
+
+def edit() -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a reviewer sees of PAYLOAD, twice: to change, and to look up in."""
+    text = masker(*PATHS).json(json.dumps(PAYLOAD), by_path=True).text
+    return json.loads(text), json.loads(text)
+
+
+def restored(edited: dict[str, Any]) -> dict[str, object]:
+    return masker(*PATHS).restored(json.dumps(PAYLOAD), edited)
+
+
+def test_an_untouched_payload_comes_back_as_it_was() -> None:
+    edited, _ = edit()
+    assert CARD not in json.dumps(edited)
+    assert restored(edited) == PAYLOAD
+
+
+def test_an_edit_elsewhere_leaves_masked_values_as_they_were() -> None:
+    edited, _ = edit()
+    edited["customer"]["id"] = 8
+    edited["new"] = [1]
+    assert restored(edited) == {**PAYLOAD, "customer": {"name": "Ana", "id": 8}, "new": [1]}
+
+
+def test_a_masked_value_may_be_taken_out_or_replaced_whole() -> None:
+    edited, _ = edit()
+    del edited["card"]
+    edited["to"] = "rob@example.org"
+    del edited["items"][2]
+    assert restored(edited) == {
+        **{key: value for key, value in PAYLOAD.items() if key != "card"},
+        "to": "rob@example.org",
+        "items": PAYLOAD["items"][:2],
+    }
+
+
+def test_true_is_not_one_and_a_number_may_be_written_in_two_ways() -> None:
+    edited, _ = edit()
+    edited["flag"] = 1
+    edited["customer"]["id"] = 7.0
+    back = restored(edited)
+    assert (back["flag"], type(back["flag"])) == (1, int)
+    assert back["customer"] == {"name": "Ana", "id": 7}
+
+
+def moved(change: str) -> dict[str, Any]:
+    edited, seen = edit()
+    keyed = next(key for key in edited if key.startswith(OPEN))
+    match change:
+        case "to another field":
+            edited["flag"] = seen["card"]
+        case "two swapped":
+            edited["card"], edited["to"] = seen["to"], seen["card"]
+        case "up a list":
+            del edited["items"][1]
+        case "into a list":
+            edited["items"].insert(0, {"secret": "mine", "n": 0})
+        case "to a longer list":
+            edited["items"].append(seen["items"][0])
+        case "under another key":
+            edited["customer"] = {"nom": seen["customer"]["name"], "id": 7}
+        case "as a key":
+            edited[seen["card"]] = 1
+        case "a masked key elsewhere":
+            edited["customer"][keyed] = 1
+        case "cut":
+            edited["note"] = seen["note"][:12]
+        case "words around it changed":
+            edited["note"] = seen["note"] + "!"
+        case "another number":
+            edited["card"] = "⟦masked 99 ••••4242⟧"
+        case "made up":
+            edited["new"] = {"deep": ["⟦masked 1 ••••⟧"]}
+        case "retyped as the page shows it":
+            edited["card"] = "••••4242"
+        case "inside another text":
+            edited["flag"] = f"x {seen['card']} y"
+        case "in a nested object instead of a text":
+            edited["card"] = {"value": seen["card"]}
+        case "the whole object as a text":
+            edited["customer"] = json.dumps(seen["customer"], ensure_ascii=False)
+    return edited
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "to another field",
+        "two swapped",
+        "up a list",
+        "into a list",
+        "to a longer list",
+        "under another key",
+        "as a key",
+        "a masked key elsewhere",
+        "cut",
+        "words around it changed",
+        "another number",
+        "made up",
+        "retyped as the page shows it",
+        "inside another text",
+        "in a nested object instead of a text",
+        "the whole object as a text",
+    ],
+)
+def test_a_placeholder_that_is_not_where_it_was_is_refused(change: str) -> None:
+    with pytest.raises(EditRefused) as refused:
+        restored(moved(change))
+    assert refused.value.code == "masked_value"
+    assert CARD not in refused.value.detail
+
+
+def test_equal_values_that_change_places_stay_equal() -> None:
+    edited, seen = edit()
+    edited["items"][0], edited["items"][1] = seen["items"][1], seen["items"][0]
+    assert restored(edited) == {**PAYLOAD, "items": [PAYLOAD["items"][i] for i in (1, 0, 2)]}
+
+
+def test_a_payload_that_is_hidden_whole_can_be_approved_and_not_edited() -> None:
+    deep = '{"a":' * 40 + "1" + "}" * 40
+    m = masker()
+    assert m.restored('{"a":"x"}', {"a": "x"}) == {"a": "x"}
+    with pytest.raises(Exception, match="deep"):
+        m.restored(deep, {"a": 1})
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53) + 1, 2**53 - 1)
+    | st.sampled_from([CARD, OTHER_CARD, "", MASK, OPEN])
+    | st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["a", "b", "pin", CARD, MASK]), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(payload=st.dictionaries(st.sampled_from(["a", "b", "pin", CARD]), JSON, max_size=4))
+def test_whatever_is_shown_and_sent_back_untouched_is_what_was_there(payload: dict[str, Any]) -> None:
+    paths: list[Path] = [("*", "pin"), ("pin",)]
+    text = json.dumps(payload)
+    seen = Masker(list(BUILT_IN.values()), paths).json(text, by_path=True).text
+    assert CARD not in seen
+    assert Masker(list(BUILT_IN.values()), paths).restored(text, json.loads(seen)) == payload
+
+
+# Cost
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "4" * 250_000,
+        "3" * 250_000,
+        "4929 " * 50_000,
+        "4\u200b" * 125_000,
+        "sk_" * 83_000,
+        "-eyJ" * 62_000,
+        "a@" * 125_000,
+        "a@a." * 62_000,
+        "-----BEGIN PRIVATE KEY-----" * 9_000,
+        "AB12" * 62_000,
+        OPEN * 35_000,
+        "é" * 250_000,
+    ],
+    ids=range(12),
+)
+def test_250_kilobytes_take_no_time_worth_attacking(text: str) -> None:
+    begun = time.process_time()
+    masker().text(text)
+    assert time.process_time() - begun < 3
