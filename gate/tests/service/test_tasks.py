@@ -73,7 +73,7 @@ async def test_an_approval_that_had_a_token_needs_its_redemption_whatever_is_set
 async def test_flagged_outcomes_are_there_for_admins(w: World) -> None:
     await report(w, await w.ask())
     flagged = await w.read(lambda tx: tx.conversation.list_flagged_outcomes(TENANT, 10))
-    assert [outcome.flag for outcome in flagged] == ["not_approved"]
+    assert [outcome.flag for _, outcome in flagged] == ["not_approved"]
 
 
 async def test_a_retried_outcome_is_one_outcome(w: World) -> None:

@@ -54,6 +54,10 @@ FINDS: dict[str, Probe] = {
     "requests.list_threads": lambda tx, ids: tx.requests.list_threads(OTHER, ThreadFilter(agent_ids=(ids.agent,))),
     "requests.count_folders": lambda tx, ids: sum(tx.requests.count_folders(OTHER, None, most=9).values()),
     "requests.list_pending_of_agent": lambda tx, ids: tx.requests.list_pending_of_agent(OTHER, ids.agent),
+    "requests.list_without_outcome": lambda tx, ids: tx.requests.list_without_outcome(
+        OTHER, START, before=None, limit=9
+    ),
+    "requests.count_without_outcome": lambda tx, ids: tx.requests.count_without_outcome(OTHER, START, most=9),
     "requests.list_redeemed": lambda tx, ids: tx.requests.list_redeemed(OTHER, limit=9),
     "requests.list_revisions": lambda tx, ids: tx.requests.list_revisions(OTHER, ids.request),
     "conversation.list_reviews": lambda tx, ids: tx.conversation.list_reviews(OTHER, ids.request),
@@ -91,6 +95,7 @@ FINDS: dict[str, Probe] = {
 }
 
 CHANGES: dict[str, Probe] = {
+    "requests.set_outcome": lambda tx, ids: tx.requests.set_outcome(OTHER, ids.request, "executed"),
     "tenants.bump_config": lambda tx, ids: tx.tenants.bump_config(OTHER),
     "tenants.set_setting": lambda tx, ids: tx.tenants.set_setting(OTHER, "mode", "theirs"),
     "agents.set_webhook_secret": lambda tx, ids: tx.agents.set_webhook_secret(OTHER, ids.agent, "theirs"),
@@ -143,6 +148,7 @@ def everything(tx: Tx, tenant: str, ids: Ids) -> list[object]:
     return [
         [tx.tenants.find(tenant), tx.tenants.get_setting(tenant, "mode"), tx.agents.list_all(tenant)],
         [tx.agents.get_webhook_secret(tenant, ids.agent), tx.keys.list_for(tenant, ids.agent)],
+        [tx.requests.find(tenant, ids.request)],
         [tx.people.find_session("session"), tx.people.count_failures(tenant, "account:a", 0)],
         [tx.webhooks.list_deliveries(tenant, DeliveryFilter()), tx.webhooks.list_attempts(tenant, "msg_2")],
     ]

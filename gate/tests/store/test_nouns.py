@@ -398,8 +398,10 @@ async def test_flagged_outcomes_are_listed_newest_first_and_others_not(w: World)
         Outcome(f"out_{n}", "req_1", "agt", "executed", None, None, flag, START) for n, flag in enumerate(flags)
     ]
     await w.write(lambda tx: each(tx.conversation.insert_outcome, outcomes, TENANT))
-    assert await w.read(lambda tx: tx.conversation.list_flagged_outcomes(TENANT, 10)) == [outcomes[2], outcomes[1]]
-    assert await w.read(lambda tx: tx.conversation.list_flagged_outcomes(TENANT, 1)) == [outcomes[2]]
+    (newest, older) = await w.read(lambda tx: tx.conversation.list_flagged_outcomes(TENANT, 10))
+    assert [newest[1], older[1]] == [outcomes[2], outcomes[1]]
+    assert await w.read(lambda tx: tx.conversation.list_flagged_outcomes(TENANT, 1)) == [newest]
+    assert await w.read(lambda tx: tx.conversation.list_flagged_outcomes(TENANT, 9, before=newest[0])) == [older]
 
 
 async def test_attachments_are_listed_without_their_data_and_found_with_it(w: World) -> None:

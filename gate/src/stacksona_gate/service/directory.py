@@ -21,10 +21,12 @@ from stacksona_gate.domain.agents import (
     key_hash,
 )
 from stacksona_gate.domain.errors import Forbidden, Unauthenticated
+from stacksona_gate.domain.reminders import Timing
 from stacksona_gate.policy.evaluate import CompiledPolicy
 from stacksona_gate.policy.model import EMPTY_POLICY
 from stacksona_gate.policy.parse import parse_policy
 from stacksona_gate.service.environment import Environment
+from stacksona_gate.service.timing import read_timing
 from stacksona_gate.store.base import Change, Store, Tenant, Tx
 
 CALLERS_MOST: Final = 10_000
@@ -39,6 +41,7 @@ class Configuration:
 
     tenant: Tenant
     policy: CompiledPolicy
+    timing: Timing
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +162,9 @@ class Directory:
         if kept is not None and kept.tenant == tenant:
             return kept
         if kept is not None and kept.tenant.policy_version == tenant.policy_version:
-            fresh = Configuration(tenant, kept.policy)
+            fresh = Configuration(tenant, kept.policy, read_timing(tx, tenant_id))
         else:
-            fresh = Configuration(tenant, compiled_policy(tx, tenant))
+            fresh = Configuration(tenant, compiled_policy(tx, tenant), read_timing(tx, tenant_id))
         self._configurations[tenant_id] = fresh
         return fresh
 

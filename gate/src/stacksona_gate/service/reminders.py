@@ -9,6 +9,7 @@ from stacksona_gate.domain.times import rfc3339_or_none
 from stacksona_gate.service.environment import Environment
 from stacksona_gate.service.threads import expire, record
 from stacksona_gate.service.timing import read_timing
+from stacksona_gate.service.webhooks import notify
 from stacksona_gate.store.base import Tx
 
 
@@ -54,7 +55,3 @@ def told(tx: Tx, env: Environment, request: Request) -> dict[str, object]:
         "expires_at": rfc3339_or_none(request.expires_at),
         "review_url": f"{env.public_url}/inbox/{request.thread_id}",
     }
-
-
-def notify(tx: Tx, env: Environment, tenant_id: str, event: str, fields: dict[str, object]) -> None:
-    """Where the workspace's own webhook takes over."""

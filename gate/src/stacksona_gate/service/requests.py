@@ -13,6 +13,7 @@ from stacksona_gate.domain.audit import Actor
 from stacksona_gate.domain.canonical import canonical_text, canonicalize
 from stacksona_gate.domain.decisions import decision_object
 from stacksona_gate.domain.errors import Conflict, Invalid, Unavailable
+from stacksona_gate.domain.reminders import first_reminder
 from stacksona_gate.domain.requests import Attachment, Request, approval_state
 from stacksona_gate.domain.times import SECOND
 from stacksona_gate.policy.evaluate import Question, Verdict
@@ -111,12 +112,10 @@ async def submit(gate: Gate, caller: Caller, task_id: str, ask: Ask, key: Idempo
 def decide(env: Environment, caller: Caller, task_id: str, ask: Ask, now: int) -> Request:
     """The request as it will be stored: policy's verdict, and what follows from it."""
     agent = caller.as_acting_agent()
-    verdict = caller.configuration.policy.evaluate(
-        Question(ask.tool_name, ask.payload, ask.risk_level, ask.workflow_name)
-    )
+    verdict = caller.configuration.policy.evaluate(_question(ask))
     payload = canonicalize(ask.payload)
     pending = verdict.status == status.PENDING_REVIEW
-    valid_for = _approval_lasts(env, verdict)
+    lasts, valid_for = _thread_lasts(env, caller, ask, verdict), _approval_lasts(env, verdict)
     signed = verdict.status == status.ALLOW and agent.signed_approvals
     request_id = env.id("req_", now)
     return Request(
@@ -148,7 +147,7 @@ def decide(env: Environment, caller: Caller, task_id: str, ask: Ask, now: int) -
         strict_binding=verdict.tool is not None and verdict.tool.strict_binding,
         created_at=now,
         decided_at=None if pending else now,
-        expires_at=now + _thread_lasts(env, caller, ask, verdict) if pending else None,
+        expires_at=now + lasts if pending else None,
         required_approvals=1,
         approval_valid_for=valid_for,
         claimed_by=None,
@@ -160,7 +159,12 @@ def decide(env: Environment, caller: Caller, task_id: str, ask: Ask, now: int) -
         generation=agent.generation,
         redeemed_at=None,
         redeemed_by=None,
+        remind_at=first_reminder(now, lasts, caller.configuration.timing.reminders) if pending else None,
     )
+
+
+def _question(ask: Ask) -> Question:
+    return Question(ask.tool_name, ask.payload, ask.risk_level, ask.workflow_name)
 
 
 def _approval_lasts(env: Environment, verdict: Verdict) -> int:

@@ -131,6 +131,7 @@ def report_outcome(
         now,
     )
     tx.conversation.insert_outcome(request.tenant_id, outcome)
+    tx.requests.set_outcome(request.tenant_id, request.id, report.status)
     private = {
         "outcome": report.status,
         "detail": report.detail,

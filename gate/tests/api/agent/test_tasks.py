@@ -237,7 +237,7 @@ async def test_what_did_not_run_is_never_flagged(api: Api, status: str) -> None:
 async def test_flagged_outcomes_are_listed_for_admins(api: Api) -> None:
     decision = await api.ask(6000)
     await flag(api, decision)
-    (listed,) = await api.world.read(lambda tx: tx.conversation.list_flagged_outcomes("default", 10))
+    ((_, listed),) = await api.world.read(lambda tx: tx.conversation.list_flagged_outcomes("default", 10))
     assert (listed.request_id, listed.flag) == (decision["request_id"], "not_approved")
 
 

@@ -49,9 +49,16 @@ class ConversationQueries:
     def list_outcomes(self, tenant_id: str, request_id: str) -> list[Outcome]:
         return self._of_request(OUTCOMES, tenant_id, request_id)
 
-    def list_flagged_outcomes(self, tenant_id: str, limit: int) -> list[Outcome]:
-        sql = f"{OUTCOMES.select} WHERE tenant_id = $1 AND flag IS NOT NULL ORDER BY seq DESC LIMIT $2"
-        return OUTCOMES.list(self._rows, self._rows.all(sql, tenant_id, limit))
+    def list_flagged_outcomes(
+        self, tenant_id: str, limit: int, *, before: int | None = None
+    ) -> list[tuple[int, Outcome]]:
+        older = "" if before is None else " AND seq < $3"
+        sql = (
+            f"SELECT seq, {OUTCOMES.columns} FROM outcomes WHERE tenant_id = $1 AND flag IS NOT NULL{older}"  # noqa: S608
+            " ORDER BY seq DESC LIMIT $2"
+        )
+        parameters = [tenant_id, limit, *(() if before is None else (before,))]
+        return [(row[0], OUTCOMES.value(self._rows, row[1:])) for row in self._rows.all(sql, *parameters)]
 
     def insert_attachments(self, tenant_id: str, attachments: Iterable[Attachment]) -> None:
         rows = [self._sealed(tenant_id, attachment) for attachment in attachments]

@@ -127,7 +127,7 @@ class RequestQueries:
         return self._list_waiting("remind_at <= $1 ORDER BY remind_at", now, limit)
 
     def _list_waiting(self, condition: str, now: int, limit: int) -> list[Request]:
-        held = self._rows.for_update and f"{self._rows.for_update} SKIP LOCKED"
+        held = self._rows.for_update + self._rows.skip_locked
         sql = f"{REQUESTS.select} WHERE status = 'pending_review' AND {condition} LIMIT $2{held}"
         return REQUESTS.list(self._rows, self._rows.all(sql, now, limit))
 
