@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
 from stacksona_gate.service.directory import Directory
 from stacksona_gate.service.environment import Environment
@@ -24,3 +25,5 @@ class Gate:
     keyring: Keyring
     wakeups: Wakeups
     refusals: RefusalLog
+    deliveries: Counter[str] = field(default_factory=Counter)
+    """Attempts by what came of them: delivered, failed, dead or stale."""

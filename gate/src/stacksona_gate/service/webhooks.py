@@ -12,13 +12,16 @@ from stacksona_gate.domain.audit import GATE, Actor
 from stacksona_gate.domain.canonical import canonicalize
 from stacksona_gate.domain.requests import Request
 from stacksona_gate.domain.status import APPROVED
-from stacksona_gate.domain.times import rfc3339, rfc3339_or_none
-from stacksona_gate.domain.webhooks import Attempt, Delivery, Endpoint, Result
+from stacksona_gate.domain.times import MINUTE, rfc3339, rfc3339_or_none
+from stacksona_gate.domain.webhooks import Attempt, Delivery, Due, Endpoint, Result
 from stacksona_gate.service.environment import Environment
 from stacksona_gate.service.notices import add_notice
-from stacksona_gate.store.base import Tx
+from stacksona_gate.store.base import DELIVERIES, Tx
+
+__all__ = ["DELIVERIES"]  # for those who may not look into the store
 
 SWITCHED_OFF: Final = "webhook.switched_off"
+CLOCK_LEASE: Final = MINUTE
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,19 @@ def claim(tx: Tx, env: Environment, wanted: Sequence[Wanted], lasts: int) -> lis
             begun = replace(taken, fence=taken.fence + 1, attempts=taken.attempts + 1, leased_until=now + lasts)
             claims.append(Claim(begun, endpoint.url, secrets))
     return claims
+
+
+def list_due(tx: Tx) -> list[Due]:
+    """Endpoints with something pending, each with when it is due."""
+    return tx.webhooks.list_due()
+
+
+def clock_set(tx: Tx, env: Environment, holder: str, step: int) -> None:
+    """Keeps waits as long as they were although the time of day was set by ``step`` microseconds; done once for all
+    processes of a machine. Set forward, only what is on its way moves: a wait that ends early does no harm."""
+    now = env.now()
+    if tx.leases.take("clock", holder, now, CLOCK_LEASE) is not None:
+        tx.webhooks.shift(step, min(now, now - step))
 
 
 def secrets_of(endpoint: Endpoint, now: int) -> tuple[str, ...]:

@@ -155,9 +155,9 @@ class WebhookQueries:
 
     def shift(self, step: int, now: int) -> None:
         self._rows.run(
-            "UPDATE deliveries SET due_at = due_at + $1,"
+            "UPDATE deliveries SET due_at = due_at + $1,"  # noqa: S608 - our own words
             " leased_until = CASE WHEN leased_until IS NULL THEN NULL ELSE leased_until + $1 END"
-            " WHERE state = 'pending' AND due_at > $2",
+            f" WHERE state = 'pending' AND due_at > $2{' AND leased_until IS NOT NULL' if step > 0 else ''}",
             step,
             now,
         )
