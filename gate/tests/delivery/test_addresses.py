@@ -26,7 +26,7 @@ PUBLIC = ("93.184.216.34", "8.8.8.8", "1.1.1.1", "100.63.255.255", "172.15.0.1",
 PUBLIC_IPV6 = ("2606:4700:4700::1111", "2a00:1450:4001:81b::200e", "2003::1")
 
 CLOSED = {
-    "this network": "0.0.0.0",
+    "this network": "0.0.0.0",  # noqa: S104 - nothing is bound to it
     "within this network": "0.1.2.3",
     "private 10": "10.0.0.1",
     "shared": "100.64.0.1",
