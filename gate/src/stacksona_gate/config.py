@@ -50,6 +50,10 @@ class Settings:
     log_format: str = _setting("json", "json or console")  # type: ignore[assignment]
     held_requests: int = _setting(1000, "Answers held open at once per agent")  # type: ignore[assignment]
     discovered_tools: int = _setting(500, "Unknown tool names kept per workspace")  # type: ignore[assignment]
+    deliveries_per_endpoint: int = _setting(  # type: ignore[assignment]
+        4, "Webhooks on their way at once to one endpoint, from one process"
+    )
+    deliveries_at_once: int = _setting(200, "Webhooks on their way at once, from one process")  # type: ignore[assignment]
     forwarded_allow: str = _setting(  # type: ignore[assignment]
         "127.0.0.1", "Proxies (addresses, comma separated) whose X-Forwarded-For is believed"
     )

@@ -8,6 +8,7 @@ import gc
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Final
 
 import uvicorn
@@ -25,9 +26,14 @@ from stacksona_gate.api.protocol import GateProtocol
 from stacksona_gate.api.review.routes import REVIEW_OPERATIONS
 from stacksona_gate.api.routing import build_routes, not_found
 from stacksona_gate.config import Settings, root_secret, sqlite_path
+from stacksona_gate.delivery.addresses import AddressGuard
+from stacksona_gate.delivery.sender import Sender
+from stacksona_gate.delivery.worker import DeliveryWorker
 from stacksona_gate.domain.errors import GateError
 from stacksona_gate.domain.times import DAY
+from stacksona_gate.faultpoints import fault_points
 from stacksona_gate.service.decisions import Holds
+from stacksona_gate.service.deliveries import delete_over, list_over
 from stacksona_gate.service.directory import Directory
 from stacksona_gate.service.environment import Environment, Limits
 from stacksona_gate.service.gate import Gate
@@ -47,12 +53,19 @@ from stacksona_gate.web.routes import routes as web_routes
 
 def open_store(settings: Settings) -> SQLiteStore:
     """The database that the settings name, not started. Raises Invalid."""
-    return SQLiteStore(sqlite_path(settings.database_url))
+    return SQLiteStore(sqlite_path(settings.database_url), reached=fault_points())
 
 
 def environment(settings: Settings, public_url: str) -> Environment:
-    limits = Limits(held_requests=settings.held_requests, discovered_tools=settings.discovered_tools)
-    return Environment(public_url=(settings.public_url or public_url).rstrip("/"), limits=limits)
+    limits = Limits(
+        held_requests=settings.held_requests,
+        discovered_tools=settings.discovered_tools,
+        deliveries_per_endpoint=settings.deliveries_per_endpoint,
+        deliveries_at_once=settings.deliveries_at_once,
+    )
+    made = Environment(public_url=(settings.public_url or public_url).rstrip("/"), limits=limits)
+    reached = fault_points()
+    return made if reached is None else replace(made, reached=reached)
 
 
 async def build_gate(store: Store, env: Environment, root: RootSecret) -> Gate:
@@ -102,6 +115,8 @@ async def opened(settings: Settings, public_url: str = "http://127.0.0.1:8420") 
 Ready = Callable[[Gate, str], Awaitable[None]]
 
 HOUSEKEEPING_SECONDS: Final = 3600.0
+CLEARED_MOST: Final = 200
+"""Deliveries per transaction of the housekeeping."""
 GARBAGE_EVERY: Final = 20_000
 """Allocations between two looks for cycles: decisions make none, and the default looks every few of them."""
 
@@ -161,7 +176,7 @@ async def serve(settings: Settings, host: str, port: int, *, ready: Ready | None
             timeout_graceful_shutdown=30,
         )
         server = GateServer(config, context)
-        async with background(gate):
+        async with background(gate), delivering(gate, settings):
             waiting = asyncio.create_task(_when_started(server, gate, ready))
             await server.serve()
             waiting.cancel()
@@ -206,12 +221,29 @@ async def background(gate: Gate) -> AsyncIterator[None]:
             await sealer.stop()
 
 
+@asynccontextmanager
+async def delivering(gate: Gate, settings: Settings) -> AsyncIterator[None]:
+    """Webhooks are sent; at the end, calls on their way get a few seconds."""
+    guard = AddressGuard.of(settings.allowed_networks, settings.allowed_hosts)
+    worker = DeliveryWorker(gate, Sender(guard, settings.outgoing_proxy or None))
+    worker.start()
+    try:
+        yield
+    finally:
+        await worker.stop()
+
+
 async def clear_out(gate: Gate) -> None:
-    """Forgets what no longer counts: idempotency keys of the days before yesterday, sessions, failed sign-ins."""
+    """Forgets what no longer counts: idempotency keys of the days before yesterday, sessions, failed sign-ins, webhooks
+    that were sent long ago."""
     now = gate.env.now()
     await gate.store.write(lambda tx: tx.replays.delete_before(now // DAY - 1))
     await gate.store.write(lambda tx: tx.people.delete_sessions_before(now))
     await gate.store.write(lambda tx: tx.people.delete_failures_before(now - FAILURE_WINDOW))
+    over = await gate.store.scan(lambda tx: list_over(tx, now, CLEARED_MOST))
+    while over:
+        await gate.store.write(lambda tx, some=over: delete_over(tx, some))  # type: ignore[misc]
+        over = await gate.store.scan(lambda tx: list_over(tx, now, CLEARED_MOST))
 
 
 async def _repeat(work: Callable[[], Awaitable[object]], seconds: float) -> None:
