@@ -7,11 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
-from gate.tests.factories import START, World, second_tenant, thread_of
+from gate.tests.factories import START, TENANT, World, second_tenant, thread_of
 
 from stacksona_gate.domain.agents import Verifier
+from stacksona_gate.domain.errors import Conflict
 from stacksona_gate.domain.people import PersonalToken, Session
 from stacksona_gate.domain.requests import Attachment, Note, Outcome, TaskEvent, ThreadFilter
+from stacksona_gate.domain.sealed_log import KeptCheckpoint
 from stacksona_gate.domain.webhooks import Attempt, Delivery, DeliveryFilter, Notice
 from stacksona_gate.store import base
 from stacksona_gate.store.base import Idempotency, Tx
@@ -92,6 +94,21 @@ FINDS: dict[str, Probe] = {
     "notices.find_open": lambda tx, ids: tx.notices.find_open(OTHER, "webhook.dead", "{}"),
     "notices.list_open": lambda tx, ids: tx.notices.list_open(OTHER, 9),
     "notices.dismiss": lambda tx, ids: tx.notices.dismiss(OTHER, "ntc_1", START, ids.user),
+    "log.list_unsealed": lambda tx, ids: [leaf for _, leaf in tx.log.list_unsealed(OTHER, 999) if ids.agent in leaf],
+    "log.last_unsealed": lambda tx, ids: tx.log.last_unsealed(OTHER) in _waiting(tx, ids),
+    "log.is_sealed_to": lambda tx, ids: not tx.log.is_sealed_to(OTHER, _waiting(tx, ids)[0]),
+    "log.measure_backlog": lambda tx, ids: (
+        tx.log.measure_backlog(OTHER, 999).entries - len(tx.log.list_unsealed(OTHER, 999))
+    ),
+    "log.find_tile": lambda tx, ids: tx.log.find_tile(OTHER, 0, 0),
+    "log.newest": lambda tx, ids: tx.log.newest(OTHER),
+    "log.find_checkpoint": lambda tx, ids: tx.log.find_checkpoint(OTHER, 1),
+    "log.list_sealed": lambda tx, ids: tx.log.list_sealed(OTHER, 0, 9, below=9),
+    "log.span_between": lambda tx, ids: tx.log.span_between(OTHER, 0, 2**60, below=9),
+    "log.list_sealed_between": lambda tx, ids: tx.log.list_sealed_between(OTHER, 0, 2**60, start=0, below=9, limit=9),
+    "log.list_sealed_of_request": lambda tx, ids: tx.log.list_sealed_of_request(
+        OTHER, ids.request, 0, start=0, below=9, limit=9
+    ),
 }
 
 CHANGES: dict[str, Probe] = {
@@ -105,7 +122,20 @@ CHANGES: dict[str, Probe] = {
     "people.insert_failure": lambda tx, ids: tx.people.insert_failure(OTHER, "account:a", START),
     "people.delete_failures": lambda tx, ids: tx.people.delete_failures(OTHER, "account:a"),
     "webhooks.delete": lambda tx, ids: tx.webhooks.delete(OTHER, "msg_2"),
+    "log.number": lambda tx, ids: _refused(lambda: tx.log.number(OTHER, 7, _waiting(tx, ids))),
+    "log.put_tiles": lambda tx, ids: tx.log.put_tiles(OTHER, {(0, 0): b"theirs"}),
+    "log.drop_checkpoint": lambda tx, ids: tx.log.drop_checkpoint(OTHER, 1),
 }
+
+
+def _waiting(tx: Tx, ids: Ids) -> list[int]:
+    """The first tenant's entries that wait to be sealed."""
+    return [seq for seq, leaf in tx.log.list_unsealed(TENANT, 999) if ids.agent in leaf]
+
+
+def _refused(change: Callable[[], object]) -> None:
+    with pytest.raises(Conflict):
+        change()
 
 
 async def full(w: World) -> Ids:
@@ -136,6 +166,9 @@ def _rest(tx: Tx, tenant: str, ids: Ids) -> None:
     tx.people.insert_setup_code(tenant, "code", START + 9)
     tx.people.insert_failure(tenant, "account:a", START)
     tx.replays.insert(tenant, Idempotency("scope", "fingerprint", "{}"), START)
+    tx.log.number(tenant, 0, [tx.log.list_unsealed(tenant, 1)[0][0]])
+    tx.log.put_tiles(tenant, {(0, 0): b"ours"})
+    tx.log.insert_checkpoint(KeptCheckpoint(tenant, 1, "root", "note", START, None))
     for name, state, due, end in (("msg_1", "pending", 0, None), ("msg_2", "dead", None, START)):
         event = Delivery(0, tenant, name, ids.agent, ids.request, ids.thread, "test", state, 1, 0, 1, due, None, 0, end)
         tx.webhooks.insert(event)
@@ -150,6 +183,7 @@ def everything(tx: Tx, tenant: str, ids: Ids) -> list[object]:
         [tx.agents.get_webhook_secret(tenant, ids.agent), tx.keys.list_for(tenant, ids.agent)],
         [tx.requests.find(tenant, ids.request)],
         [tx.people.find_session("session"), tx.people.count_failures(tenant, "account:a", 0)],
+        [tx.log.newest(tenant), tx.log.find_tile(tenant, 0, 0), tx.log.list_sealed(tenant, 0, 99, below=99)],
         [tx.webhooks.list_deliveries(tenant, DeliveryFilter()), tx.webhooks.list_attempts(tenant, "msg_2")],
     ]
 
