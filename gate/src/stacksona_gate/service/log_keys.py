@@ -93,7 +93,8 @@ def verifier_key(origin: str, key: LogKey) -> VerifierKey:
 def verifier_keys(tx: Tx, tenant_id: str) -> list[VerifierKey]:
     """Every key that ever signed this log, the one in use first."""
     origin = origin_of(tx, tenant_id)
-    return [verifier_key(origin, key) for key in reversed(tx.log.list_keys())]
+    newest_first = reversed(tx.log.list_keys())
+    return [verifier_key(origin, key) for key in sorted(newest_first, key=lambda key: key.retired_at is not None)]
 
 
 def signer_of(tx: Tx, tenant_id: str, note: str) -> VerifierKey:
