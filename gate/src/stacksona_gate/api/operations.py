@@ -18,6 +18,7 @@ from stacksona_gate.domain.errors import Forbidden, Unavailable
 from stacksona_gate.domain.people import may_administer
 from stacksona_gate.domain.status import STATUSES
 from stacksona_gate.service.installation import check_writable
+from stacksona_gate.service.outcomes import count_all_unknown
 from stacksona_gate.service.people import person_of_token
 from stacksona_gate.service.sessions import is_loopback
 
@@ -55,8 +56,16 @@ async def get_metrics(context: Context, call: Call) -> Reply:
         if not may_administer(person.user):
             raise Forbidden("metrics are for loopback and for admins")
     registry = CollectorRegistry()
-    registry.register(GateCollector(context))
+    registry.register(GateCollector(context, await _unknown_outcomes(context)))
     return Reply(generate_latest(registry), content_type=CONTENT_TYPE_LATEST.encode())
+
+
+async def _unknown_outcomes(context: Context) -> int | None:
+    """None while the store is away: the other counts must be there above all then."""
+    try:
+        return await context.gate.store.scan(lambda tx: count_all_unknown(tx, context.gate.env))
+    except Unavailable:
+        return None
 
 
 @dataclass(slots=True, eq=False)
@@ -64,6 +73,7 @@ class GateCollector(Collector):
     """Counts that the gate keeps anyway. No label's value comes from a caller."""
 
     context: Context
+    unknown_outcomes: int | None
 
     def collect(self) -> list[Metric]:
         gate = self.context.gate
@@ -81,7 +91,13 @@ class GateCollector(Collector):
         waiting = GaugeMetricFamily("stacksona_gate_store_waiting", "Writes in the queue", load.waiting)
         commits = CounterMetricFamily("stacksona_gate_store_commits", "Commits", load.commits)
         writes = CounterMetricFamily("stacksona_gate_store_writes", "Writes in those commits", load.writes)
-        return [decisions, refusals, held, waiters, waiting, commits, writes]
+        unknown = GaugeMetricFamily(
+            "stacksona_gate_unknown_outcomes",
+            "Approvals used without an outcome in its time, counted up to 1,000 per workspace",
+        )
+        if self.unknown_outcomes is not None:
+            unknown.add_metric([], self.unknown_outcomes)
+        return [decisions, refusals, held, waiters, waiting, commits, writes, unknown]
 
 
 OPERATIONS: Final = (

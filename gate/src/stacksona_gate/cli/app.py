@@ -56,6 +56,7 @@ def _policy() -> typer.Typer:
 
 
 def _audit() -> typer.Typer:
+    import stacksona_gate.cli.exports  # noqa: F401 - adds its command to the group
     from stacksona_gate.cli.audit import audit
 
     return audit
@@ -65,6 +66,12 @@ def _reconcile() -> typer.Typer:
     from stacksona_gate.cli.reconciling import reconcile_command
 
     return reconcile_command
+
+
+def _outcomes() -> typer.Typer:
+    from stacksona_gate.cli.outcomes import outcomes
+
+    return outcomes
 
 
 def _db() -> typer.Typer:
@@ -95,6 +102,7 @@ COMMANDS: Final[dict[str, tuple[Callable[[], typer.Typer], str]]] = {
     "policy": (_policy, "What is allowed, reviewed, rejected: apply, show, diff, test, versions, revert."),
     "audit": (_audit, "The sealed log: verify, witness."),
     "reconcile": (_reconcile, "Compare a tool's own log with what was approved."),
+    "outcomes": (_outcomes, "What became of actions whose approvals were used: unknown."),
     "db": (_db, "The database: migrate, backup."),
     "data-key": (_data_key, "The keys that content rests encrypted with: rotate."),
     "signing-key": (_signing_key, "The key that signs approvals: rotate."),

@@ -7,6 +7,7 @@ from stacksona_gate.domain.reminders import Timing, next_step
 from stacksona_gate.domain.requests import Request
 from stacksona_gate.domain.times import rfc3339_or_none
 from stacksona_gate.service.environment import Environment
+from stacksona_gate.service.redaction import for_others
 from stacksona_gate.service.threads import expire, record
 from stacksona_gate.service.timing import read_timing
 from stacksona_gate.service.webhooks import notify
@@ -51,7 +52,7 @@ def told(tx: Tx, env: Environment, request: Request) -> dict[str, object]:
         "agent_id": request.agent_id,
         "agent_name": None if agent is None else agent.name,
         "risk_level": request.risk_level,
-        "subject": request.subject,
+        "subject": for_others(tx, request.tenant_id).listed(request).subject,
         "expires_at": rfc3339_or_none(request.expires_at),
         "review_url": f"{env.public_url}/inbox/{request.thread_id}",
     }

@@ -12,10 +12,12 @@ from starlette.responses import Response
 
 from stacksona_gate.domain.agents import Agent
 from stacksona_gate.domain.errors import NotFound
-from stacksona_gate.domain.people import User, may_read
+from stacksona_gate.domain.people import User, may_audit, may_read
 from stacksona_gate.domain.requests import RISK_LEVELS, ThreadFilter
 from stacksona_gate.service import reviews
+from stacksona_gate.service.environment import Environment
 from stacksona_gate.service.gate import Gate
+from stacksona_gate.service.outcomes import count_unknown
 from stacksona_gate.service.people import get_user
 from stacksona_gate.service.reviews import Listed, Page
 from stacksona_gate.service.transactions import Tx
@@ -75,6 +77,8 @@ class _Read:
     counts: dict[str, int]
     rows: tuple[Row, ...]
     agents: tuple[Agent, ...]
+    unknown: int
+    """Unknown outcomes, for those who may look at them."""
 
 
 class Inbox:
@@ -87,7 +91,7 @@ class Inbox:
     async def show(self, request: Request) -> Response:
         person = await signed_in(self._gate, request)
         filters = read_filters(request.query_params)
-        read = await self._gate.store.scan(lambda tx: _read(tx, person.user, filters))
+        read = await self._gate.store.scan(lambda tx: _read(tx, self._gate.env, person.user, filters))
         return await self._pages.page(
             "inbox.html",
             person,
@@ -96,6 +100,7 @@ class Inbox:
             rows=read.rows,
             next_cursor=read.page.next_cursor,
             agents=read.agents,
+            unknown=read.unknown,
             tools=sorted({row.listed.request.tool_name for row in read.rows}),
             risks=RISK_LEVELS,
             now=self._gate.env.now(),
@@ -115,7 +120,7 @@ def read_filters(query: Mapping[str, str]) -> Filters:
     )
 
 
-def _read(tx: Tx, user: User, filters: Filters) -> _Read:
+def _read(tx: Tx, env: Environment, user: User, filters: Filters) -> _Read:
     page = reviews.list_threads(tx, user, filters.as_thread_filter())
     agents = tuple(agent for agent in tx.agents.list_all(user.tenant_id) if may_read(user, agent))
     holders = {one.request.claimed_by for one in page.threads if one.request.claimed_by is not None}
@@ -123,7 +128,8 @@ def _read(tx: Tx, user: User, filters: Filters) -> _Read:
     rows = tuple(
         Row(one, key_values(one.request.payload), people.get(one.request.claimed_by or "")) for one in page.threads
     )
-    return _Read(page, reviews.count_folders(tx, user), rows, agents)
+    unknown = count_unknown(tx, env, user.tenant_id) if may_audit(user) else 0
+    return _Read(page, reviews.count_folders(tx, user), rows, agents, unknown)
 
 
 def find_person(tx: Tx, user: User, user_id: str) -> User | None:

@@ -14,6 +14,7 @@ from stacksona_gate.web.attachments import Attachments
 from stacksona_gate.web.errors import Endpoint, guarded, missing_page
 from stacksona_gate.web.inbox import Inbox
 from stacksona_gate.web.live import Live
+from stacksona_gate.web.outcomes import Outcomes
 from stacksona_gate.web.pages import Pages, see_other
 from stacksona_gate.web.reviewing import Reviewing
 from stacksona_gate.web.sign_in import SignIn
@@ -44,6 +45,7 @@ def routes(gate: Gate, draining: DrainFlag | None = None) -> list[BaseRoute]:
         get("/setup", sign_in.setup_form),
         post("/setup", sign_in.set_up),
         get("/static/{digest}/{name}", static),
+        get("/outcomes", Outcomes(gate, pages).show),
         get("/inbox", Inbox(gate, pages).show),
         get("/inbox/stream", Live(gate, draining or DrainFlag()).stream),
         get("/inbox/{thread_id}", threads.show),

@@ -11,6 +11,7 @@ from starlette.requests import Request as Call
 from starlette.responses import JSONResponse, Response
 
 from stacksona_gate.domain.errors import Conflict, GateError
+from stacksona_gate.domain.outcomes import outcome_state
 from stacksona_gate.domain.people import User, may_review
 from stacksona_gate.domain.requests import Attachment, Request, Revision, ThreadFilter, approval_state
 from stacksona_gate.domain.status import PENDING_REVIEW
@@ -84,6 +85,7 @@ class Content:
     said: tuple[Said, ...]
     steps: tuple[Step, ...]
     approval: str | None
+    outcome: str
     flags: tuple[str, ...]
 
 
@@ -174,6 +176,7 @@ def content(view: ThreadView, names: dict[str, str], now: int, wanted: int | Non
         said=conversation(view),
         steps=timeline(view, names),
         approval=approval_state(request, view.agent.generation, now),
+        outcome=outcome_state(request, now, view.outcome_within),
         flags=tuple(dict.fromkeys(outcome.flag for outcome in view.outcomes if outcome.flag)),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from stacksona_gate.domain import status
+from stacksona_gate.domain import reminders, status
 from stacksona_gate.domain.requests import Request
 from stacksona_gate.domain.times import DAY, HOUR, MINUTE, SECOND, rfc3339
 from stacksona_gate.service.reviews import COUNT_MOST
@@ -36,6 +36,14 @@ FLAGS: Final = {
     "other_payload": "The agent says that it ran another payload than the one approved.",
     "executed_again": "The agent says that it ran this action more than once.",
 }
+OUTCOME_STATES: Final = {
+    "awaiting": "no outcome reported yet",
+    "unknown": "no outcome reported: unknown whether it ran",
+    "executed": "reported as executed",
+    "failed": "reported as failed",
+    "skipped": "reported as skipped",
+}
+_ATTENTION: Final = {"waiting_long": "Waiting long", "expires_soon": "Expires soon"}
 EVENTS: Final = {
     "thread.opened": "asked for a decision",
     "thread.revised": "sent a new revision",
@@ -47,6 +55,8 @@ EVENTS: Final = {
     "thread.agent_paused": "rejected it: its agent was paused",
     "thread.claimed": "took it on",
     "thread.released": "let go of it",
+    "thread.reminded": "reminded the reviewers: it waits long",
+    "thread.escalated": "escalated it: it expires soon",
     "thread.noted": "wrote a note",
     "thread.exported": "exported it",
     "approval.redeemed": "redeemed the approval",
@@ -104,6 +114,11 @@ def state(request: Request, now: int) -> str:
     return "Approved" if request.status == status.APPROVED else "Rejected"
 
 
+def attention(request: Request, now: int) -> str:
+    """What is said of a thread whose reviewers were reminded; empty for any other."""
+    return "" if request.is_overdue(now) else _ATTENTION.get(reminders.attention(request) or "", "")
+
+
 def done(what: str, request: Request) -> str | None:
     """What a form has done, said only where the thread shows it: the word comes from an address anybody can write."""
     said, holds = _DONE.get(what, ("", None))
@@ -126,6 +141,13 @@ def moment(at: int) -> str:
 def counted(number: int) -> str:
     """Folders are counted up to a limit."""
     return f"{COUNT_MOST}+" if number >= COUNT_MOST else str(number)
+
+
+def unknown_outcomes(count: int) -> str:
+    """What the inbox says of them."""
+    if count == 1:
+        return "One approval was used, and nobody said what became of the action."
+    return f"{counted(count)} approvals were used, and nobody said what became of the actions."
 
 
 def size(count: int) -> str:

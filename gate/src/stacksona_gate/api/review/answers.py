@@ -8,6 +8,8 @@ import msgspec
 
 from stacksona_gate.api.agent.answers import ReasonCode, Rule, Status
 from stacksona_gate.domain.agents import Agent
+from stacksona_gate.domain.outcomes import outcome_state
+from stacksona_gate.domain.reminders import attention
 from stacksona_gate.domain.requests import (
     Attachment,
     Note,
@@ -69,6 +71,7 @@ class ThreadSummary(msgspec.Struct, kw_only=True):
     expires_at: str | None
     claimed_at: str | None
     redeemed_at: str | None
+    attention: Literal["waiting_long", "expires_soon"] | None
 
 
 class ThreadPage(msgspec.Struct):
@@ -180,6 +183,8 @@ class Thread(ThreadSummary, kw_only=True):
     approval_state: Literal["open", "redeemed", "revoked", "expired"] | None
     approval_expires_at: str | None
     redeemed_by: str | None
+    outcome_state: Literal["none", "awaiting", "executed", "failed", "skipped", "unknown"]
+    """What is known about the action since its approval was used."""
     claimed_by: Named | None
     may_review: bool
     masked: list[str]
@@ -206,6 +211,7 @@ def _common(request: Request, agent: Agent) -> dict[str, Any]:
         "created_at": rfc3339(request.created_at),
         **{name: getattr(request, name) for name in _SAME},
         **{name: rfc3339_or_none(getattr(request, name)) for name in _MOMENTS},
+        "attention": attention(request),
     }
 
 
@@ -221,6 +227,7 @@ def thread_of(view: ThreadView, now: int) -> Thread:
         rule=None if request.rule is None else as_is(request.rule),
         approval_state=_approval_state(request, agent, now),
         approval_expires_at=rfc3339_or_none(request.approval_expires_at),
+        outcome_state=_literal(outcome_state(request, now, view.outcome_within)),
         claimed_by=None if claimer is None else Named(claimer.id, claimer.name),
         may_review=view.may_review and not request.is_overdue(now),
         masked=list(view.masked),
