@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, Final, Never
 
 import typer
 
-from stacksona_gate.cli.options import Json
+from stacksona_gate.cli.options import Json, Port
 from stacksona_gate.cli.session import answer, table
 from stacksona_gate.cli.shell import group
 from stacksona_gate.domain.errors import Malformed
-from stacksona_gate.domain.signed_notes import MAX_NOTE, VerifierKey, parse_verifier_key
+from stacksona_gate.domain.signed_notes import ED25519, MAX_NOTE, VerifierKey, parse_verifier_key
 from stacksona_gate.domain.times import rfc3339_or_none
 from stacksona_gate.verify.exports import Finding, Report, verify_export
 from stacksona_gate.verify.private import Counted
+from stacksona_gate.verify.witness import Memory, Witness
+from stacksona_gate.verify.witness_keys import make_key, read_key
+from stacksona_gate.verify.witness_server import WitnessServer
 
 audit = group("The sealed log: export it, check it, witness it.")
 
@@ -35,6 +42,21 @@ LogKey = Annotated[
     Path | None, typer.Option("--key", metavar="FILE", help="The log's public key, from elsewhere than the export.")
 ]
 Unused = Annotated[str | None, typer.Option("--database", metavar="URL", help="Taken as everywhere, and not used.")]
+
+
+State = Annotated[
+    Path | None, typer.Option("--state", metavar="FILE", help="What the witness remembers. Keep it: it is the point.")
+]
+WitnessKey = Annotated[Path, typer.Option("--key", metavar="FILE", help="The witness's own key.")]
+Logs = Annotated[
+    list[Path] | None,
+    typer.Option("--log", metavar="FILE", help="The public key of a log to witness. May be repeated."),
+]
+Host = Annotated[str, typer.Option("--host", help="Address to listen on.")]
+InitKey = Annotated[bool, typer.Option("--init-key", help="Make the key's file, print the public key, and end.")]
+Name = Annotated[
+    str | None, typer.Option("--name", help="With --init-key: the witness's name, best an address without https://.")
+]
 
 
 @audit.command("verify")
@@ -69,6 +91,8 @@ def read_keys(path: Path) -> tuple[VerifierKey, ...]:
         keys = tuple(parse_verifier_key(line) for line in _text(path, MAX_KEY_FILE).splitlines() if line.strip())
     except Malformed as error:
         _usage(f"{path}: {error.detail}")
+    if any(key.algorithm != ED25519 for key in keys):
+        _usage(f"{path}: this is a witness's key, not a log's")
     return keys or _usage(f"{path}: there is no key in the file")
 
 
@@ -151,3 +175,48 @@ def _limits(report: Report) -> Iterator[str]:
         yield "What the export says around its entries is not proven."
     if report.private.redacted:
         yield "What is shown in the place of a redacted value is not proven."
+
+
+@audit.command("witness")
+def witness(
+    key: WitnessKey,
+    state: State = None,
+    log: Logs = None,
+    host: Host = "127.0.0.1",
+    port: Port = 8431,
+    init_key: InitKey = False,
+    name: Name = None,
+    database: Unused = None,
+) -> None:
+    """Witness logs: cosign checkpoints that extend the last one seen, refuse a fork. Needs no database.
+
+    Speaks C2SP tlog-witness: logs POST to /add-checkpoint.
+    """
+    if init_key:
+        typer.echo(str(make_key(key, name)))
+        return
+    if state is None:
+        _usage("--state FILE is missing: where the witness remembers what it saw")
+    if name is not None:
+        _usage("--name goes with --init-key")
+    own, sign = read_key(key)
+    logs = [known for path in log or () for known in read_keys(path)]
+    with closing(Memory(state)) as memory:
+        told = Witness(own, sign, logs, memory, lambda: int(time.time()), _tell)
+        asyncio.run(_serve(told, own, host, port, is_new=memory.is_new))
+
+
+async def _serve(witness: Witness, own: VerifierKey, host: str, port: int, *, is_new: bool) -> None:
+    server = await WitnessServer(witness.add_checkpoint).start(host, port)
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    if is_new:
+        _tell("nothing is remembered yet: what comes first is believed")
+    _tell(f"Witness {own} on {host} port {port}")
+    await stopped.wait()
+    server.close()
+
+
+def _tell(line: str) -> None:
+    typer.echo(line)
