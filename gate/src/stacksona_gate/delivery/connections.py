@@ -185,7 +185,11 @@ class BoundedStream(AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> AsyncNetworkStream:
-        return BoundedStream(await self._under.start_tls(ssl_context, server_hostname, timeout))
+        try:
+            return BoundedStream(await self._under.start_tls(ssl_context, server_hostname, timeout))
+        except BaseException:  # the library closes it after an error, and leaves it open when the call is over
+            await self._under.aclose()
+            raise
 
     def get_extra_info(self, info: str) -> Any:
         return self._under.get_extra_info(info)
@@ -199,7 +203,11 @@ _SYSTEM: Final[Mapping[int | None, str]] = {
 }
 
 
-def fault(error: Exception) -> str:
+_ENDED_EARLY: Final = ("Server disconnected", "peer closed connection", "peer unexpectedly closed connection")
+"""How the library's messages begin, which has no types for it."""
+
+
+def fault(error: Exception, *, proxied: bool = False) -> str:
     """What went wrong, as a short stable phrase. Nothing of the error's own text, which may quote the call."""
     if isinstance(error, TooLarge):
         return "answer too large"
@@ -208,8 +216,9 @@ def fault(error: Exception) -> str:
     if isinstance(error, httpcore2.ProxyError):
         return "refused by the outgoing proxy"
     if isinstance(error, httpcore2.ConnectError):
-        return _connect_fault(error)
-    if isinstance(error, httpcore2.RemoteProtocolError) and "disconnected" not in str(error):
+        said = _connect_fault(error)
+        return said if said.startswith("TLS") or not proxied else f"outgoing proxy: {said}"
+    if isinstance(error, httpcore2.RemoteProtocolError) and not str(error).startswith(_ENDED_EARLY):
         return "malformed answer"
     if isinstance(error, httpcore2.NetworkError | httpcore2.RemoteProtocolError):
         return "connection closed before the whole answer"

@@ -99,7 +99,7 @@ class Sender:
         except AddressRefused as refused:
             error = str(refused)
         except Exception as failure:
-            error = fault(failure)
+            error = fault(failure, proxied=self._proxy is not None)
             log.debug("call failed: %s", type(failure).__name__)
         if error is None and heard.status is not None and 300 <= heard.status < 400:
             error = REDIRECT

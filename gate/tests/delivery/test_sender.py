@@ -1,0 +1,638 @@
+"""Calls out, to real servers on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import logging
+import re
+import socket
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from gate.tests.delivery.receivers import (
+    OK,
+    Authority,
+    Behaviour,
+    Receiver,
+    hangs,
+    hangs_after,
+    keeps_saying,
+    receiving,
+    resets_after,
+    says,
+)
+from gate.tests.factories import START
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stacksona_gate.delivery import connections
+from stacksona_gate.delivery.addresses import NOT_PLAIN, NOT_PUBLIC, AddressGuard
+from stacksona_gate.delivery.sender import NO_URL, REDIRECT, Answer, Sender, retry_after
+from stacksona_gate.domain.times import SECOND
+
+BODY = b'{"event":"decision.approved"}'
+HEADERS = {"Content-Type": "application/json", "webhook-signature": "v1,c2VjcmV0"}
+HEAD = b"HTTP/1.1 200 OK\r\n"
+METADATA = "http://169.254.169.254/latest/meta-data/"
+CUT = "connection closed before the whole answer"
+SHORT = 0.3
+"""Seconds of a call to somebody who takes for ever."""
+
+
+class Names:
+    """Every name is this machine, or what else is given: one answer after the other, the last one for good."""
+
+    def __init__(self, *answers: Sequence[str]) -> None:
+        self.answers = list(answers) or [["127.0.0.1"]]
+        self.asked: list[str] = []
+
+    async def __call__(self, host: str, port: int) -> Sequence[str]:
+        self.asked.append(host)
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+def sender(*answers: Sequence[str], allowed: str = "127.0.0.0/8") -> Sender:
+    return Sender(AddressGuard.of(allowed, "", Names(*answers)), clock=lambda: START)
+
+
+async def posted(to: Receiver, path: str = "/hook", *, by: Sender | None = None, seconds: float = 10.0) -> Answer:
+    return await (by or sender()).send(f"http://hooks.test:{to.port}{path}", HEADERS, BODY, seconds=seconds)
+
+
+async def answer_to(behaviour: Behaviour, *, seconds: float = 10.0) -> Answer:
+    async with receiving(behaviour) as receiver:
+        return await posted(receiver, seconds=seconds)
+
+
+# What is sent
+
+
+async def test_a_delivery_arrives_as_it_is() -> None:
+    async with receiving(says(OK)) as receiver:
+        answer = await posted(receiver, "/a%20b?c=d&e=%2F")
+    assert (answer.status, answer.error, answer.body, answer.delivered) == (200, None, b"ok", True)
+    assert receiver.heads[0].startswith("POST /a%20b?c=d&e=%2F HTTP/1.1\r\n")
+    assert receiver.bodies == [BODY]
+    assert receiver.headers() == {
+        "host": f"hooks.test:{receiver.port}",
+        "content-type": "application/json",
+        "webhook-signature": "v1,c2VjcmV0",
+        "user-agent": f"stacksona-gate/{version('stacksona-gate')}",
+        "accept": "*/*",
+        "accept-encoding": "identity",
+        "connection": "close",
+        "content-length": str(len(BODY)),
+    }
+
+
+async def test_another_method_is_sent_with_its_body() -> None:
+    async with receiving(says(OK)) as receiver:
+        await sender().send(f"http://hooks.test:{receiver.port}/", {}, b"", method="PUT")
+    assert receiver.heads[0].startswith("PUT / HTTP/1.1\r\n")
+
+
+async def test_the_duration_is_measured_in_microseconds() -> None:
+    answer = await answer_to(hangs, seconds=SHORT)
+    assert SHORT * 1e6 <= answer.duration < SHORT * 1e6 * 20
+
+
+async def test_no_cookie_is_kept() -> None:
+    async with receiving(says(HEAD + b"Set-Cookie: a=b; Path=/\r\nContent-Length: 0\r\n\r\n")) as receiver:
+        one = sender()
+        await posted(receiver, by=one)
+        await posted(receiver, by=one)
+    assert "cookie" not in receiver.heads[1].lower()
+
+
+async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    async with receiving(says(OK)) as receiver:
+        assert (await posted(receiver)).delivered
+
+
+# Where it goes
+
+
+async def test_the_connection_goes_to_the_address_that_was_checked_and_the_name_is_asked_once() -> None:
+    names = Names(["127.0.0.1"], ["127.0.0.9"])
+    async with receiving(says(OK)) as receiver:
+        answer = await posted(receiver, by=Sender(AddressGuard.of("127.0.0.1/32", "", names)))
+    assert answer.delivered
+    assert names.asked == ["hooks.test"]
+
+
+async def test_a_name_that_is_rebound_between_calls_is_refused_and_not_called() -> None:
+    one = sender(["127.0.0.1"], ["169.254.169.254"], allowed="127.0.0.0/8")
+    async with receiving(says(OK)) as receiver:
+        first, second = await posted(receiver, by=one), await posted(receiver, by=one)
+    assert (first.delivered, second.error, receiver.connections) == (True, NOT_PUBLIC, 1)
+
+
+async def test_the_library_looks_no_name_up_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rebinding that matters: the second look-up, of a client that was handed a name."""
+
+    def look_up(*_: object, **__: object) -> None:
+        raise AssertionError("somebody looked a name up")
+
+    async with receiving(says(OK)) as receiver:
+        await posted(receiver)  # what is looked up while loading is not meant
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
+        assert (await posted(receiver)).delivered
+
+
+async def test_no_connection_is_kept_for_the_next_call() -> None:
+    async with receiving(keeps_alive) as receiver:
+        one = sender()
+        await posted(receiver, by=one)
+        await posted(receiver, by=one)
+    assert receiver.connections == 2
+
+
+async def keeps_alive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(OK)
+    await reader.read()
+
+
+async def test_the_next_address_is_tried_when_one_cannot_be_reached() -> None:
+    async with receiving(says(OK)) as receiver:
+        answer = await posted(receiver, by=sender(["127.0.0.2", "127.0.0.3", "127.0.0.1"]))
+    assert answer.delivered
+
+
+async def test_the_next_address_is_not_tried_once_something_was_sent() -> None:
+    async with receiving(resets_after(b""), address="127.0.0.2") as first, receiving(says(OK)) as second:
+        # Both on one port, so that one URL means both.
+        other = await asyncio.start_server(lambda _r, w: w.close(), "127.0.0.1", first.port)
+        async with other:
+            answer = await posted(first, by=sender(["127.0.0.2", "127.0.0.1"]))
+    assert (answer.status, answer.error) == (None, CUT)
+    assert (first.connections, second.connections) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("url", "error"),
+    [
+        ("http://10.0.0.1/", NOT_PUBLIC),
+        (METADATA, NOT_PUBLIC),
+        ("http://[::ffff:169.254.169.254]/", NOT_PUBLIC),
+        ("http://[64:ff9b::7f00:1]/", NOT_PUBLIC),
+        ("http://2130706433/", NOT_PLAIN),
+        ("http://0x7f.1/", NOT_PLAIN),
+        ("http://0177.0.0.1/", NO_URL),
+        ("http://127.1/", NOT_PLAIN),
+        ("http://localhost./", NOT_PLAIN),
+        ("http://[fe80::1%25eth0]/", NOT_PLAIN),
+        ("http://ex%61mple.com/", NOT_PLAIN),
+        ("http://１２７.0.0.1/", NO_URL),
+        ("http://10。0。0。1/", NOT_PUBLIC),
+        ("http://user:password@hooks.test/", NO_URL),
+        ("http://user@hooks.test/", NO_URL),
+        ("http://127.0.0.1\\@hooks.test/", NO_URL),
+        ("http:///hook", NO_URL),
+        ("http://", NO_URL),
+        ("", NO_URL),
+        ("hooks.test/hook", NO_URL),
+        ("//hooks.test/", NO_URL),
+        ("ftp://hooks.test/", NO_URL),
+        ("file:///etc/passwd", NO_URL),
+        ("http://hooks.test:0/", NO_URL),
+        ("http://hooks.test:65536/", NO_URL),
+        ("http://hooks.test:-1/", NO_URL),
+        ("http://hooks.test/\r\nX: y", NO_URL),
+        ("http://hooks.test\t/", NO_URL),
+        ("http://[::1/", NO_URL),
+        ("http://\ud800/", NO_URL),
+        ("http://" + "a" * 70_000, NO_URL),
+    ],
+)
+async def test_an_address_that_must_not_be_called_is_refused(url: str, error: str) -> None:
+    answer = await sender().send(url, HEADERS, BODY)
+    assert (answer.status, answer.error, answer.delivered) == (None, error, False)
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308])
+async def test_a_redirect_is_a_failure_and_goes_nowhere(status: int) -> None:
+    async with receiving(says(OK)) as trap:
+        where = f"Location: http://127.0.0.1:{trap.port}/\r\nContent-Length: 0\r\n\r\n"
+        answer = await answer_to(says(f"HTTP/1.1 {status} Go\r\n{where}".encode()))
+    assert (answer.status, answer.error, answer.delivered) == (status, REDIRECT, False)
+    assert trap.connections == 0
+
+
+async def test_a_redirect_to_the_metadata_address_is_not_followed() -> None:
+    answer = await answer_to(says(f"HTTP/1.1 302 Found\r\nLocation: {METADATA}\r\nContent-Length: 0\r\n\r\n".encode()))
+    assert (answer.status, answer.error) == (302, REDIRECT)
+
+
+# What comes back
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
+async def test_two_hundred_and_its_kin_are_delivered(status: int) -> None:
+    answer = await answer_to(says(f"HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n".encode()))
+    assert (answer.status, answer.error, answer.delivered, answer.gone) == (status, None, True, False)
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 410, 429, 500, 503])
+async def test_another_status_is_not_delivered(status: int) -> None:
+    answer = await answer_to(says(f"HTTP/1.1 {status} X\r\nContent-Length: 3\r\n\r\nno!".encode()))
+    assert (answer.status, answer.error, answer.delivered) == (status, None, False)
+    assert (answer.body, answer.gone) == (b"no!", status == 410)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"Content-Length: 100000\r\n\r\n" + b"x" * 100_000,
+        b"Content-Length: 1024\r\n\r\n" + b"x" * 1024,
+        b"Transfer-Encoding: chunked\r\n\r\n" + b"1388\r\n" + b"x" * 5000 + b"\r\n0\r\n\r\n",
+        b"\r\n" + b"x" * 200_000,
+    ],
+    ids=["long", "just enough", "chunked", "until the end"],
+)
+async def test_the_first_kilobyte_of_the_body_is_kept(body: bytes) -> None:
+    answer = await answer_to(says(HEAD + body))
+    assert (answer.body, answer.error, answer.delivered) == (b"x" * 1024, None, True)
+
+
+async def test_a_body_without_end_is_left_after_its_first_kilobyte() -> None:
+    chunk = b"100\r\n" + b"x" * 256 + b"\r\n"
+    answer = await answer_to(keeps_saying(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", chunk))
+    assert (answer.body, answer.error) == (b"x" * 1024, None)
+
+
+async def test_a_compressed_body_is_kept_as_it_came() -> None:
+    bomb = gzip.compress(bytes(10_000_000))
+    length = f"Content-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n".encode()
+    assert (await answer_to(says(HEAD + length + bomb))).body == bomb[:1024]
+
+
+async def test_interim_answers_are_passed_over() -> None:
+    hint = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+    assert (await answer_to(says(b"HTTP/1.1 100 Continue\r\n\r\n", hint, OK))).delivered
+
+
+# Those who take for ever, and those who send too much
+
+
+FOREVER: dict[str, tuple[Behaviour, int | None]] = {
+    "says nothing": (hangs, None),
+    "stops in the status line": (hangs_after(b"HTTP/1.1 20"), None),
+    "stops in the headers": (hangs_after(HEAD + b"X: y\r\n"), None),
+    "stops in the body": (hangs_after(HEAD + b"Content-Length: 9\r\n\r\nabc"), 200),
+    "drips its headers": (keeps_saying(HEAD, b"X: y\r\n", 0.02), None),
+    "drips its body": (keeps_saying(HEAD + b"Content-Length: 999\r\n\r\n", b"x", 0.02), 200),
+    "drips its chunks": (keeps_saying(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n", 0.02), 200),
+    "drips interim answers": (keeps_saying(b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.02), None),
+}
+
+
+@pytest.mark.parametrize(("behaviour", "status"), FOREVER.values(), ids=FOREVER)
+async def test_who_takes_for_ever_is_left_in_time(behaviour: Behaviour, status: int | None) -> None:
+    began = time.monotonic()
+    answer = await answer_to(behaviour, seconds=SHORT)
+    assert (answer.status, answer.error, answer.delivered) == (status, "timed out", False)
+    assert time.monotonic() - began < SHORT * 10
+
+
+FLOODS: dict[str, Behaviour] = {
+    "headers": keeps_saying(HEAD, b"X-Filler: " + b"y" * 1000 + b"\r\n"),
+    "one header": keeps_saying(HEAD + b"X: ", b"y" * 1000),
+    "a status line": keeps_saying(b"HTTP/1.1 200 ", b"y" * 1000),
+    "interim answers": keeps_saying(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 50),
+    "chunk extensions": keeps_saying(HEAD + b"Transfer-Encoding: chunked\r\n\r\n1;", b"y" * 1000),
+    "trailers": keeps_saying(HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", b"X: y\r\n" * 100),
+}
+
+
+@pytest.mark.parametrize("behaviour", FLOODS.values(), ids=FLOODS)
+async def test_a_flood_is_left_soon(behaviour: Behaviour) -> None:
+    answer = await answer_to(behaviour, seconds=60)
+    assert answer.error in ("answer too large", "malformed answer")
+    assert not answer.delivered
+    assert answer.duration < 10 * SECOND
+
+
+@pytest.mark.slow
+async def test_many_calls_to_those_who_hang_delay_no_other() -> None:
+    async with receiving(hangs) as stuck, receiving(says(OK)) as well:
+        one = sender()
+        waiting = [asyncio.create_task(posted(stuck, by=one, seconds=30)) for _ in range(50)]
+        answers = await asyncio.gather(*(posted(well, by=one, seconds=10) for _ in range(50)))
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+    assert all(answer.delivered for answer in answers)
+
+
+async def test_a_call_that_is_cancelled_ends_at_once() -> None:
+    async with receiving(hangs) as receiver:
+        task = asyncio.create_task(posted(receiver, seconds=30))
+        await asyncio.wait_for(receiver.arrived.wait(), 5)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, 5)
+
+
+# Faults
+
+
+FAULTS: dict[str, tuple[Behaviour, int | None, str]] = {
+    "closes without a word": (says(b""), None, CUT),
+    "resets without a word": (resets_after(b""), None, CUT),
+    "closes in the headers": (says(HEAD + b"X: y"), None, CUT),
+    "closes in the body": (says(HEAD + b"Content-Length: 9\r\n\r\nabc"), 200, CUT),
+    "closes in a chunk": (says(HEAD + b"Transfer-Encoding: chunked\r\n\r\n9\r\nabc"), 200, CUT),
+    "resets in the body": (resets_after(HEAD + b"Content-Length: 9\r\n\r\nabc"), 200, CUT),
+    "no HTTP": (says(b"220 mail.example.com ESMTP\r\n\r\n"), None, "malformed answer"),
+    "TLS": (says(b"\x15\x03\x01\x00\x02\x02\x46"), None, "malformed answer"),
+    "a status that is no number": (says(b"HTTP/1.1 abc OK\r\n\r\n"), None, "malformed answer"),
+    "two lengths": (says(HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab"), None, "malformed answer"),
+    "a length that is no number": (says(HEAD + b"Content-Length: -1\r\n\r\n"), None, "malformed answer"),
+    "a null in a header": (says(HEAD + b"X: a\0b\r\n\r\n"), None, "malformed answer"),
+    "another protocol": (
+        says(b"HTTP/1.1 101 Switching\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n"),
+        None,
+        "malformed answer",
+    ),
+}
+
+
+@pytest.mark.parametrize(("behaviour", "status", "error"), FAULTS.values(), ids=FAULTS)
+async def test_a_fault_is_an_answer(behaviour: Behaviour, status: int | None, error: str) -> None:
+    answer = await answer_to(behaviour)
+    assert (answer.status, answer.error, answer.delivered) == (status, error, False)
+
+
+async def test_nobody_listening_is_an_answer() -> None:
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        answer = await sender().send(f"http://hooks.test:{reserved.getsockname()[1]}/", HEADERS, BODY)
+    assert (answer.status, answer.error) == (None, "connection refused")
+
+
+@pytest.mark.parametrize("headers", [{"X": "a\r\nY: b"}, {"X: y\r\nZ": "a"}, {"X": "é"}, {"": "a"}])
+async def test_a_header_that_cannot_be_sent_is_an_answer(headers: dict[str, str]) -> None:
+    async with receiving(says(OK)) as receiver:
+        answer = await sender().send(f"http://hooks.test:{receiver.port}/", headers, BODY)
+    assert (answer.status, answer.error, receiver.bodies) == (None, "not sent", [])
+
+
+async def test_a_resolver_that_breaks_is_an_answer() -> None:
+    async def broken(host: str, port: int) -> Sequence[str]:
+        raise RuntimeError("secret")
+
+    answer = await Sender(AddressGuard(resolver=broken)).send("http://hooks.test/", HEADERS, BODY)
+    assert (answer.status, answer.error) == (None, "not sent")
+
+
+async def test_neither_address_nor_signature_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with receiving(says(OK)) as receiver:
+        await posted(receiver, "/path-that-is-a-secret")
+    await sender().send("http://hooks.test:1/path-that-is-a-secret", HEADERS, BODY)
+    assert not re.search("path-that-is-a-secret|c2VjcmV0|hooks.test", caplog.text)
+
+
+# TLS
+
+
+type Call = Callable[..., Awaitable[tuple[Answer, Receiver]]]
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+@pytest.fixture
+def secure(authority: Authority) -> Call:
+    """Calls ``https://hooks.test`` at a server with a certificate for the hosts given."""
+
+    async def call(
+        *hosts: str, url_host: str = "hooks.test", days: int = 1, trusting: bool = True
+    ) -> tuple[Answer, Receiver]:
+        context = authority.trusting() if trusting else None
+        one = Sender(AddressGuard.of("127.0.0.0/8", "", Names()), context=context)
+        async with receiving(says(OK), tls=authority.serving(*hosts, days=days)) as receiver:
+            return await one.send(f"https://{url_host}:{receiver.port}/", HEADERS, BODY), receiver
+
+    return call
+
+
+async def test_a_certificate_for_the_host_is_accepted_and_the_host_is_named(secure: Call) -> None:
+    answer, receiver = await secure("hooks.test")
+    assert answer.delivered
+    assert receiver.names == ["hooks.test"]
+    assert receiver.headers()["host"] == f"hooks.test:{receiver.port}"
+
+
+async def test_a_certificate_for_an_address_is_accepted_for_that_address(secure: Call) -> None:
+    answer, _ = await secure("127.0.0.1", url_host="127.0.0.1")
+    assert answer.delivered
+
+
+@pytest.mark.parametrize(
+    ("hosts", "more", "error"),
+    [
+        (("other.test",), {}, "TLS: the certificate is for another host"),
+        (("127.0.0.1",), {}, "TLS: the certificate is for another host"),
+        (("hooks.test",), {"url_host": "127.0.0.1"}, "TLS: the certificate is for another host"),
+        (("hooks.test",), {"days": -1}, "TLS: the certificate has expired"),
+        (("hooks.test",), {"trusting": False}, "TLS: the certificate is not trusted"),
+    ],
+)
+async def test_another_certificate_is_refused_before_anything_is_sent(
+    secure: Call, hosts: tuple[str, ...], more: dict[str, object], error: str
+) -> None:
+    answer, receiver = await secure(*hosts, **more)
+    assert (answer.status, answer.error, receiver.bodies) == (None, error, [])
+
+
+async def test_a_server_that_does_not_speak_tls_is_an_answer(authority: Authority) -> None:
+    plain = await asyncio.start_server(greets, "127.0.0.1", 0)
+    async with plain:
+        one = Sender(AddressGuard.of("127.0.0.0/8", "", Names()), context=authority.trusting())
+        answer = await one.send(f"https://hooks.test:{plain.sockets[0].getsockname()[1]}/", HEADERS, BODY)
+    assert (answer.status, answer.error) == (None, "TLS: wrong version number")
+
+
+async def greets(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(OK)
+    await writer.drain()
+    writer.close()
+
+
+async def test_a_handshake_that_hangs_is_left_in_time_and_its_connection_closed(authority: Authority) -> None:
+    async with receiving(hangs) as receiver:
+        one = Sender(AddressGuard.of("127.0.0.0/8", "", Names()), context=authority.trusting())
+        answer = await one.send(f"https://hooks.test:{receiver.port}/", HEADERS, BODY, seconds=SHORT)
+        await asyncio.wait_for(receiver.left.wait(), 5)
+    assert (answer.status, answer.error) == (None, "timed out")
+
+
+# Retry-After
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", 0),
+        ("120", 120),
+        (" 120 ", 120),
+        ("86400", 86_400),
+        ("86401", 86_400),
+        ("9" * 19, 86_400),
+        ("Thu, 26 Nov 2026 12:01:30 GMT", 90),
+        ("Thursday, 26-Nov-26 12:01:30 GMT", 90),
+        ("Thu Nov 26 12:01:30 2026", 90),
+        ("Thu, 26 Nov 2026 11:00:00 GMT", 0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 86_400),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
+        ("", None),
+        ("-1", None),
+        ("1.5", None),
+        ("+5", None),
+        ("1e9", None),
+        ("٥", None),
+        ("soon", None),
+        ("9" * 5000, None),
+        ("Thu, 99 Nov 2026 12:00:00 GMT", None),
+        ("Thu, 26 Nov 99999999 12:00:00 GMT", None),
+        ("Thu, 26 Nov 2026 12:00:00 GMT" + " " * 100 + "x", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date_or_nothing(text: str, seconds: int | None) -> None:
+    assert retry_after(text, START) == seconds
+
+
+@given(st.text())
+def test_a_hostile_retry_after_is_nothing_or_within_a_day(text: str) -> None:
+    wait = retry_after(text, START)
+    assert wait is None or 0 <= wait <= 86_400
+
+
+async def test_retry_after_is_read_from_the_answer() -> None:
+    answer = await answer_to(says(b"HTTP/1.1 503 X\r\nrEtry-aFter: 7\r\nContent-Length: 0\r\n\r\n"))
+    assert answer.retry_after == 7
+
+
+async def test_an_answer_without_retry_after_asks_for_nothing() -> None:
+    assert (await answer_to(says(OK))).retry_after is None
+
+
+# The outgoing proxy
+
+
+def through(port: int, *answers: Sequence[str], authority: Authority | None = None, user: str = "") -> Sender:
+    guard = AddressGuard.of("127.0.0.0/8", "", Names(*answers))
+    context = authority.trusting() if authority else None
+    return Sender(guard, f"http://{user}127.0.0.1:{port}", context=context)
+
+
+async def tunnels(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """As a proxy does after CONNECT, for one connection."""
+    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    host, port = head.split()[1].split(":")
+    tunnels.asked = head  # type: ignore[attr-defined]
+    there_reader, there_writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
+    await asyncio.gather(_pipe(reader, there_writer), _pipe(there_reader, writer))
+
+
+async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while piece := await reader.read(65_536):
+            writer.write(piece)
+            await writer.drain()
+    writer.close()
+
+
+async def test_the_proxy_is_handed_the_checked_address_and_the_hosts_name_beside_it() -> None:
+    async with receiving(says(OK)) as proxy:
+        answer = await through(proxy.port).send("http://hooks.test:8080/hook?a=b", HEADERS, BODY)
+    assert answer.delivered
+    assert proxy.heads[0].startswith("POST http://127.0.0.1:8080/hook?a=b HTTP/1.1\r\n")
+    assert proxy.headers()["host"] == "hooks.test:8080"
+    assert proxy.bodies == [BODY]
+
+
+async def test_an_ipv6_address_is_handed_to_the_proxy_in_brackets() -> None:
+    async with receiving(says(OK)) as proxy:
+        await through(proxy.port, ["2606:4700:4700::1111"]).send("http://hooks.test/", HEADERS, BODY)
+    assert proxy.heads[0].startswith("POST http://[2606:4700:4700::1111]:80/ HTTP/1.1\r\n")
+
+
+async def test_the_proxy_gets_its_user_and_the_receiver_does_not(authority: Authority) -> None:
+    proxy = await asyncio.start_server(tunnels, "127.0.0.1", 0)
+    async with proxy, receiving(says(OK), tls=authority.serving("hooks.test")) as receiver:
+        port = proxy.sockets[0].getsockname()[1]
+        sent_by = through(port, authority=authority, user="gate:secret@")
+        answer = await sent_by.send(f"https://hooks.test:{receiver.port}/", HEADERS, BODY)
+    assert answer.delivered
+    asked: str = tunnels.asked  # type: ignore[attr-defined]
+    assert asked.startswith(f"CONNECT 127.0.0.1:{receiver.port} HTTP/1.1\r\n")
+    assert "Proxy-Authorization: Basic Z2F0ZTpzZWNyZXQ=\r\n" in asked
+    assert receiver.names == ["hooks.test"]
+    assert receiver.headers()["host"] == f"hooks.test:{receiver.port}"
+    assert "proxy-authorization" not in receiver.headers()
+
+
+async def test_the_guard_checks_before_the_proxy_is_asked() -> None:
+    async with receiving(says(OK)) as proxy:
+        answer = await through(proxy.port, ["10.0.0.1"]).send("https://hooks.test/", HEADERS, BODY)
+    assert (answer.error, proxy.connections) == (NOT_PUBLIC, 0)
+
+
+async def test_a_proxy_that_says_no_is_an_answer() -> None:
+    refusing = await asyncio.start_server(refuses, "127.0.0.1", 0)
+    async with refusing:
+        port = refusing.sockets[0].getsockname()[1]
+        answer = await through(port).send("https://hooks.test/", HEADERS, BODY)
+    assert (answer.status, answer.error) == (None, "refused by the outgoing proxy")
+
+
+async def refuses(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 403 secret reason\r\nContent-Length: 0\r\n\r\n")
+    writer.close()
+
+
+async def test_a_proxy_that_is_not_there_is_said_to_be_it() -> None:
+    answer = await through(1).send("https://hooks.test/", HEADERS, BODY)
+    assert (answer.status, answer.error) == (None, "outgoing proxy: connection refused")
+
+
+async def test_a_proxy_that_hangs_is_left_in_time() -> None:
+    async with receiving(hangs) as proxy:
+        answer = await through(proxy.port).send("http://hooks.test/", HEADERS, BODY, seconds=SHORT)
+    assert (answer.status, answer.error) == (None, "timed out")
+
+
+# The cost
+
+
+@pytest.mark.slow
+async def test_a_thousand_calls_take_seconds_and_not_minutes() -> None:
+    async with receiving(says(OK)) as receiver:
+        one, at_once = sender(), asyncio.Semaphore(32)
+
+        async def call() -> Answer:
+            async with at_once:
+                return await posted(receiver, by=one, seconds=60)
+
+        began = time.monotonic()
+        answers = await asyncio.gather(*(call() for _ in range(1000)))
+    assert all(answer.delivered for answer in answers)
+    assert time.monotonic() - began < 30
+
+
+def test_limits_are_what_the_documentation_says() -> None:
+    assert (connections.BODY_MOST, connections.ANSWER_MOST, connections.CONNECT_SECONDS) == (1024, 131_072, 5.0)
