@@ -52,6 +52,7 @@ class Fairness:
         slow = {key for key, flights in flying.items() if any(_is_slow(one, now) for one in flights)}
         slow |= {(one.tenant_id, one.endpoint_id) for one in due if one.is_failing}
         rooms = self._rooms(flying, slow)
+        most = min(CLAIMS_MOST, self._at_once * TOTAL_FACTOR - sum(len(flights) for flights in flying.values()))
         turns = deque(self._in_turn([(one.tenant_id, one.endpoint_id) for one in due]))
         wanted: dict[Key, int] = {}
         left_out = False
@@ -60,7 +61,7 @@ class Fairness:
             places = 1 if key in slow else self._per_endpoint
             if len(flying.get(key, ())) + wanted.get(key, 0) >= places:
                 continue
-            if rooms[key in slow] <= 0 or sum(rooms.values()) <= 0 or sum(wanted.values()) >= CLAIMS_MOST:
+            if rooms[key in slow] <= 0 or sum(wanted.values()) >= most:
                 left_out = True
                 continue
             rooms[key in slow] -= 1
@@ -74,11 +75,7 @@ class Fairness:
         counts = {True: 0, False: 0}
         for key, flights in flying.items():
             counts[key in slow or any(one.to_failing for one in flights)] += len(flights)
-        most = self._at_once * TOTAL_FACTOR - counts[True] - counts[False]
-        return {
-            False: min(most, self._at_once - counts[False]),
-            True: min(most, max(1, self._at_once // 2) - counts[True]),
-        }
+        return {False: self._at_once - counts[False], True: max(1, self._at_once // 2) - counts[True]}
 
     def _in_turn(self, keys: list[Key]) -> list[Key]:
         keys.sort()
