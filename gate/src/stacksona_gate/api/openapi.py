@@ -65,6 +65,7 @@ _VARIANTS: Final[dict[tuple[str, str], tuple[Variant, ...]]] = {
         Variant(200, dict[str, Any], "application/vnd.stacksona.payload+json"),
     ),
     ("GET", "/api/review/threads/{thread_id}/export"): (Variant(200, str, "text/html"),),
+    ("GET", "/api/admin/audit/export"): (Variant(200, str, "text/csv"),),
     ("GET", "/api/admin/policy"): (Variant(200, str, YAML),),
     ("GET", "/api/admin/policy/versions/{version}"): (Variant(200, str, YAML),),
 }

@@ -40,5 +40,6 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     made.filters["visible"] = visible
+    made.filters["compact"] = lambda value: json.dumps(value, ensure_ascii=False)
     made.filters["indented"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False)
     return made

@@ -11,7 +11,17 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from stacksona_gate.api.errors import problem
-from stacksona_gate.api.http import Call, Endpoint, Events, Handler, Reply, problem_reply, request_id, send_reply
+from stacksona_gate.api.http import (
+    Call,
+    Download,
+    Endpoint,
+    Events,
+    Handler,
+    Reply,
+    problem_reply,
+    request_id,
+    send_reply,
+)
 from stacksona_gate.domain.errors import GateError
 
 OnError = Callable[[Call, GateError], Awaitable[None]]
@@ -39,7 +49,7 @@ class Operation:
 
     method: str
     path: str
-    handler: Callable[[Any, Call], Awaitable[Reply | Events]]
+    handler: Callable[[Any, Call], Awaitable[Reply | Events | Download]]
     tag: str
     security: str | None
     """``agent``, ``person`` or None."""
@@ -81,8 +91,8 @@ def build_routes(operations: Iterable[Operation], context: Any, on_error: OnErro
     return [Route(path, Methods(endpoints)) for path, endpoints in by_path.items()]
 
 
-def _bound(handler: Callable[[Any, Call], Awaitable[Reply | Events]], context: Any) -> Handler:
-    async def bound(call: Call) -> Reply | Events:
+def _bound(handler: Callable[[Any, Call], Awaitable[Reply | Events | Download]], context: Any) -> Handler:
+    async def bound(call: Call) -> Reply | Events | Download:
         return await handler(context, call)
 
     return bound

@@ -1,15 +1,118 @@
-"""Handing a thread out, with everything that was said and recorded about it."""
+"""Taking audit entries out, with what proves them: the whole log, a time range, a thread, a request.
+
+An export is recorded first and everything is sealed then, so that each export is covered by its own checkpoint.
+Entries are read in pages over the sealed part of the log, which never changes: memory stays bounded, and no page
+holds up a decision.
+"""
 
 from __future__ import annotations
 
+import base64
+import csv
+import io
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
+from typing import Any, Final, Literal
 
-from stacksona_gate.domain.audit import Actor
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from stacksona_gate.domain import merkle
+from stacksona_gate.domain.audit import Actor, Entry
+from stacksona_gate.domain.checkpoints import Checkpoint, open_checkpoint
+from stacksona_gate.domain.errors import Conflict, Invalid, Malformed, NotFound
 from stacksona_gate.domain.people import User
+from stacksona_gate.domain.requests import Attachment, Request
+from stacksona_gate.domain.spreadsheets import cell
+from stacksona_gate.domain.times import rfc3339, rfc3339_or_none
 from stacksona_gate.service.environment import Environment
+from stacksona_gate.service.gate import Gate
+from stacksona_gate.service.log import LogBroken, consistency, root_of, seal_now, tree
+from stacksona_gate.service.log_keys import signer_of, verifier_keys
+from stacksona_gate.service.redaction import Redactor
 from stacksona_gate.service.reviews import ThreadView, find_thread, view_thread
 from stacksona_gate.service.threads import record
 from stacksona_gate.store.base import Tx
+
+FORMAT: Final = "stacksona-audit-1"
+PAGE: Final = 100
+"""Entries per read: a payload has up to 256 KB, so a page has at most a few tens of megabytes."""
+FILES_MOST: Final = 128 * 1024 * 1024
+"""Bytes of attachments in one thread's export."""
+TRIES: Final = 5
+END_OF_TIME: Final = 2**62
+
+Form = Literal["jsonl", "csv"]
+RedactorOf = Callable[[Tx], Redactor]
+"""Whose eyes an export is for, looked up anew for every page."""
+
+
+class LogConsistency(msgspec.Struct):
+    """That the log extends the earlier one of `from` entries (RFC 6962 section 2.1.2)."""
+
+    since: int = msgspec.field(name="from")
+    proof: list[str]
+
+
+class LogHeader(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What an export is of, and the signed checkpoint that its entries are proven against."""
+
+    format: Literal["stacksona-audit-1"]
+    kind: Literal["tenant", "range", "thread"]
+    origin: str
+    tenant: str
+    size: int
+    entries: int
+    checkpoint: str
+    public_key: str
+    exported_at: str
+    since: str | None = msgspec.field(name="from", default=None)
+    to: str | None = None
+    thread_id: str | None = None
+    request_id: str | None = None
+    consistency: LogConsistency | None = None
+
+
+class ExportedEntry(msgspec.Struct):
+    """An audit entry. `leaf` is the exact text that the log's tree holds; `proof` leads from it to the root.
+
+    `private` has the committed values with their salts; a withheld one is `{"redacted": true}`, an erased one is
+    missing.
+    """
+
+    index: int
+    leaf: str
+    private: dict[str, Any]
+    proof: list[str] | UnsetType = UNSET
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What is taken out: one thread or request, or a time range (``until`` exclusive); nothing set: everything."""
+
+    since: int | None = None
+    until: int | None = None
+    thread_id: str | None = None
+    request_id: str | None = None
+
+    @property
+    def kind(self) -> Literal["tenant", "range", "thread"]:
+        if self.thread_id is not None:
+            return "thread"
+        return "tenant" if (self.since, self.until, self.request_id) == (None, None, None) else "range"
+
+
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """An export about to be written: its header, and where its entries are."""
+
+    header: LogHeader
+    tenant_id: str
+    selection: Selection
+    request: Request | None
+    first: int
+    last: int
+    """The highest index that can be part of it; below ``first``: there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +122,320 @@ class Export:
     view: ThreadView
     exported_by: User
     exported_at: int
+    log: LogHeader
+    entries: tuple[ExportedEntry, ...]
+    files: tuple[Attachment, ...] | None = None
+    """With their data; None: only named."""
 
 
-def export_thread(tx: Tx, env: Environment, user: User, thread_id: str, form: str) -> Export:
-    """Records that this person took a thread out, and what they took. Raises NotFound.
+# Recording
+
+
+def record_export(tx: Tx, env: Environment, actor: Actor, tenant_id: str, selection: Selection, form: str) -> Selection:
+    """Records who takes what out. Returns what is taken: a request with a thread is its thread. Raises NotFound."""
+    request = _request_of(tx, tenant_id, selection)
+    if request is not None:
+        event = "audit.exported" if request.thread_id is None else "thread.exported"
+        record(tx, env, request, event, actor=actor, private={"format": form})
+        return Selection(request_id=request.id, thread_id=request.thread_id)
+    private = {
+        "kind": selection.kind,
+        "format": form,
+        "from": rfc3339_or_none(selection.since),
+        "to": rfc3339_or_none(selection.until),
+    }
+    entry = env.entry(
+        "audit.exported", tenant_id=tenant_id, at=env.now(), actor=actor, objects={"tenant": tenant_id}, private=private
+    )
+    tx.audit.append(entry)
+    return selection
+
+
+def _request_of(tx: Tx, tenant_id: str, selection: Selection) -> Request | None:
+    if selection.thread_id is not None:
+        found = tx.requests.find_thread(tenant_id, selection.thread_id)
+        return found or _missing(f"there is no thread {selection.thread_id!r}")
+    if selection.request_id is not None:
+        found = tx.requests.find(tenant_id, selection.request_id)
+        return found or _missing(f"there is no request {selection.request_id!r}")
+    return None
+
+
+def _missing(detail: str) -> Any:
+    raise NotFound(detail)
+
+
+def export_thread(tx: Tx, env: Environment, user: User, thread_id: str, form: str) -> None:
+    """Records that this person takes a thread out, and in which form. Raises NotFound.
 
     Whoever may read a thread may export it: it shows nothing that its page does not.
     """
     request, _ = find_thread(tx, user, thread_id)
     record(tx, env, request, "thread.exported", actor=Actor("user", user.id), private={"format": form})
-    return Export(view_thread(tx, user, thread_id), user, env.now())
+
+
+# Opening
+
+
+async def open_export(gate: Gate, tenant_id: str, selection: Selection, saved: str | None = None) -> Taking:
+    """Seals what is committed so far, and says what is to be written. ``saved``: the text of an earlier checkpoint,
+    which the export is to prove that the log extends.
+
+    Raises Invalid for a saved checkpoint that is none of this log, Conflict when the log does not extend it, NotFound,
+    Unavailable.
+    """
+    checkpoint = await seal_now(gate, tenant_id)
+    return await gate.store.scan(lambda tx: _opened(tx, gate.env.now(), tenant_id, selection, checkpoint, saved))
+
+
+def _opened(
+    tx: Tx, now: int, tenant_id: str, selection: Selection, checkpoint: Checkpoint, saved: str | None
+) -> Taking:
+    request = _request_of(tx, tenant_id, selection)
+    first, last, count = _extent(tx, tenant_id, selection, request, checkpoint.size)
+    header = LogHeader(
+        format=FORMAT,
+        kind=selection.kind,
+        origin=checkpoint.origin,
+        tenant=tenant_id,
+        size=checkpoint.size,
+        entries=count,
+        checkpoint=checkpoint.note,
+        public_key=str(signer_of(tx, tenant_id, checkpoint.note)),
+        exported_at=rfc3339(now),
+        since=rfc3339_or_none(selection.since),
+        to=rfc3339_or_none(selection.until),
+        thread_id=selection.thread_id,
+        request_id=None if request is None or selection.thread_id else request.id,
+        consistency=None if saved is None else _consistency(tx, tenant_id, saved, checkpoint),
+    )
+    return Taking(header, tenant_id, selection, request, first, last)
+
+
+def _extent(tx: Tx, tenant_id: str, selection: Selection, request: Request | None, size: int) -> tuple[int, int, int]:
+    """First and last index, and how many entries there are."""
+    if request is not None:
+        indexes = [index for index, _ in _of_request(tx, tenant_id, request, size)]
+        return (indexes[0], indexes[-1], len(indexes)) if indexes else (0, -1, 0)
+    if selection.kind == "tenant":
+        return 0, size - 1, size
+    since, until = _span(selection)
+    span = tx.log.span_between(tenant_id, since, until, below=size)
+    if span is None:
+        return 0, -1, 0
+    return *span, tx.log.count_sealed_between(tenant_id, since, until, below=size)
+
+
+def _span(selection: Selection) -> tuple[int, int]:
+    return selection.since or 0, END_OF_TIME if selection.until is None else selection.until
+
+
+def _of_request(tx: Tx, tenant_id: str, request: Request, size: int) -> list[tuple[int, Entry]]:
+    """All of a request's entries: revisions, reviews and events are limited, so these are few."""
+    found: list[tuple[int, Entry]] = []
+    page = PAGE
+    while page == PAGE:
+        start = found[-1][0] + 1 if found else 0
+        more = tx.log.list_sealed_of_request(
+            tenant_id, request.id, request.created_at, start=start, below=size, limit=PAGE
+        )
+        page = len(more)
+        found += more
+    return found
+
+
+def _consistency(tx: Tx, tenant_id: str, saved: str, checkpoint: Checkpoint) -> LogConsistency:
+    try:
+        old = open_checkpoint(saved, verifier_keys(tx, tenant_id))
+    except (Malformed, Invalid) as error:
+        raise Invalid(f"the saved checkpoint is none of this log: {error.detail}") from None
+    if old.size > checkpoint.size:
+        raise Conflict(
+            f"the saved checkpoint has {old.size} entries and the log {checkpoint.size}: its tail was cut, or an old"
+            " backup restored. Export without --since to see what is there"
+        )
+    if root_of(tx, tenant_id, old.size) != old.root:
+        raise Conflict(
+            f"the log's first {old.size} entries are not those of the saved checkpoint: history was changed or forked."
+            " Export without --since to see what is there"
+        )
+    return LogConsistency(old.size, _base64(consistency(tx, tenant_id, old.size, checkpoint.size)))
+
+
+# Writing
+
+
+async def written(
+    gate: Gate, taking: Taking, form: Form, redactor_of: RedactorOf | None = None
+) -> AsyncGenerator[bytes]:
+    """The export's bytes, page by page; pages are made beside the event loop.
+
+    Raises LogBroken when there are not as many entries as the header says: what was written until then is no export.
+    """
+    yield _head(taking.header, form)
+    start, count = taking.first, 0
+    while start <= taking.last:
+        text, start, more = await gate.store.scan(
+            lambda tx, start=start: _page(tx, taking, start, form, redactor_of)  # type: ignore[misc]
+        )
+        count += more
+        if not more:
+            break
+        yield text
+    if count != taking.header.entries:
+        raise LogBroken(f"the log has {count} entries where {taking.header.entries} were counted: it was damaged")
+
+
+def _head(header: LogHeader, form: Form) -> bytes:
+    if form == "jsonl":
+        return _ENCODER.encode(header) + b"\n"
+    root = header.checkpoint.split("\n")[2]
+    told = (
+        f"# {header.format} {header.origin} size {header.size} root {root} entries {header.entries}"
+        f" exported {header.exported_at}; a table proves nothing by itself: export JSON Lines to verify"
+    )
+    return _csv([told]) + _csv(CSV_COLUMNS)
+
+
+def _page(tx: Tx, taking: Taking, start: int, form: Form, redactor_of: RedactorOf | None) -> tuple[bytes, int, int]:
+    """A page's bytes, the index to go on from, and how many entries it has."""
+    listed = _listed(tx, taking, start)
+    if not listed:
+        return b"", start, 0
+    if form == "csv":
+        text = b"".join(_row(index, entry) for index, entry in listed)
+    else:
+        entries = _exported(tx, taking.header, listed, None if redactor_of is None else redactor_of(tx))
+        text = b"".join(_ENCODER.encode(entry) + b"\n" for entry in entries)
+    return text, listed[-1][0] + 1, len(listed)
+
+
+def _listed(tx: Tx, taking: Taking, start: int) -> list[tuple[int, Entry]]:
+    tenant_id, below = taking.tenant_id, taking.last + 1
+    if taking.request is not None:
+        request = taking.request
+        return tx.log.list_sealed_of_request(
+            tenant_id, request.id, request.created_at, start=start, below=below, limit=PAGE
+        )
+    if taking.selection.kind == "tenant":
+        return tx.log.list_sealed(tenant_id, start, PAGE, below=below)
+    since, until = _span(taking.selection)
+    return tx.log.list_sealed_between(tenant_id, since, until, start=start, below=below, limit=PAGE)
+
+
+def _exported(
+    tx: Tx, header: LogHeader, listed: list[tuple[int, Entry]], redactor: Redactor | None, *, one_thread: bool = False
+) -> list[ExportedEntry]:
+    """``one_thread``: placeholders are numbered over all entries, as they are over the thread around them."""
+    node = tree(tx, header.tenant)
+    made = []
+    for index, entry in listed:
+        shown = entry if redactor is None else (redactor if one_thread else redactor.fresh()).entry(entry)
+        proof = UNSET if header.kind == "tenant" else _proof(node, index, header.size)
+        made.append(ExportedEntry(index, shown.leaf, _as_is(shown.private), proof))
+    return made
+
+
+def _proof(node: merkle.Node, index: int, size: int) -> list[str]:
+    try:
+        return _base64(merkle.inclusion_proof(node, index, size))
+    except ValueError as error:
+        raise LogBroken(f"the sealed log was changed from outside or damaged: {error}") from None
+
+
+def _base64(hashes: list[bytes]) -> list[str]:
+    return [base64.b64encode(one).decode() for one in hashes]
+
+
+def _as_is(text: str) -> Any:
+    """Stored JSON, byte for byte as it is stored."""
+    return msgspec.Raw(text.encode())
+
+
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+# CSV
+
+
+_OBJECTS: Final = ("request", "thread", "task", "agent", "tool")
+CSV_COLUMNS: Final = [
+    "index",
+    "leaf_hash",
+    "id",
+    "at",
+    "event",
+    "actor_kind",
+    "actor_id",
+    "status",
+    "reason_code",
+    "policy_version",
+    *_OBJECTS,
+    "other_objects",
+]
+
+
+def _row(index: int, entry: Entry) -> bytes:
+    leaf = msgspec.json.decode(entry.leaf, type=dict[str, Any])
+    objects: dict[str, str] = dict(leaf["objects"])
+    named = [objects.pop(name, "") for name in _OBJECTS]
+    rest = " ".join(f"{name}={value}" for name, value in objects.items())
+    hashed = merkle.leaf_hash(entry.leaf.encode()).hex()
+    said = [leaf.get(name, "") for name in ("status", "reason_code", "policy_version")]
+    return _csv(
+        [index, hashed, leaf["id"], leaf["at"], leaf["event"], entry.actor_kind, entry.actor_id, *said, *named, rest]
+    )
+
+
+def _csv(cells: list[Any]) -> bytes:
+    line = io.StringIO()
+    csv.writer(line).writerow(one if isinstance(one, int) else cell(one) for one in cells)
+    return line.getvalue().encode()
+
+
+# A thread as one document
+
+
+async def take_thread(
+    gate: Gate,
+    reader: User,
+    thread_id: str,
+    *,
+    redactor_of: RedactorOf,
+    saved: str | None = None,
+    with_files: bool = False,
+) -> Export:
+    """A thread with everything said about it, and its sealed entries, as one state of both. Raises as open_export.
+
+    ``reader``: who it is for; that the export is recorded is the caller's business.
+    """
+    for remaining in range(TRIES, 0, -1):
+        taking = await open_export(gate, reader.tenant_id, Selection(thread_id=thread_id), saved)
+        taken = await gate.store.scan(
+            lambda tx, taking=taking: _taken(tx, gate.env.now(), reader, taking, redactor_of(tx), with_files)  # type: ignore[misc]
+        )
+        if remaining == 1 or _is_whole(taken):
+            return taken
+    raise AssertionError("the loop returns")
+
+
+def _is_whole(taken: Export) -> bool:
+    """Whether the newest thing that happened to the thread is sealed: otherwise it would be told and not proven."""
+    newest = taken.view.entries[-1].leaf if taken.view.entries else None
+    return newest is None or (bool(taken.entries) and taken.entries[-1].leaf == newest)
+
+
+def _taken(tx: Tx, now: int, reader: User, taking: Taking, redactor: Redactor, with_files: bool) -> Export:
+    view = view_thread(tx, reader, taking.header.thread_id or "", redactor)
+    listed = _of_request(tx, taking.tenant_id, view.request, taking.header.size)
+    entries = _exported(tx, taking.header, listed, redactor, one_thread=True)
+    files = _files(tx, view) if with_files else None
+    return Export(view, reader, now, taking.header, tuple(entries), files)
+
+
+def _files(tx: Tx, view: ThreadView) -> tuple[Attachment, ...]:
+    if sum(file.size for file in view.attachments) > FILES_MOST:
+        raise Invalid("the attachments are too many for one document: export the thread without their data")
+    tenant_id = view.request.tenant_id
+    found = (tx.conversation.find_attachment(tenant_id, file.id) for file in view.attachments)
+    return tuple(file for file in found if file is not None)

@@ -35,6 +35,12 @@ _FILTERS: Final = (
 _FORMAT: Final = Parameter(
     "format", "query", "json, or html to print", {"type": "string", "enum": ["json", "html"], "default": "json"}
 )
+_ATTACHMENTS: Final = Parameter(
+    "attachments",
+    "query",
+    "true: with the files' data, else their digests",
+    {"type": "string", "enum": ["true", "false"]},
+)
 _READ: Final = (400, 401, 403, 404, 422, 503)
 _SWITCH: Final = (401, 403, 404, 409, 503)
 _WRITE: Final = (400, 401, 403, 404, 409, 413, 415, 422, 503)
@@ -95,7 +101,7 @@ REVIEW_OPERATIONS: Final = (
         "person",
         answer=export.ThreadExport,
         errors=_READ,
-        parameters=(_FORMAT,),
+        parameters=(_FORMAT, _ATTACHMENTS),
     ),
     Operation(
         "GET",

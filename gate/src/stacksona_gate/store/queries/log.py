@@ -140,6 +140,18 @@ class LogQueries:
         )
         return None if row is None or row[0] is None else (row[0], row[1])
 
+    def count_sealed_between(self, tenant_id: str, since: int, until: int, *, below: int) -> int:
+        row = self._rows.one(
+            "SELECT COUNT(*) FROM audit CROSS JOIN log_leaves"
+            " WHERE log_leaves.seq = audit.seq AND audit.tenant_id = $1 AND audit.at >= $2 AND audit.at < $3"
+            " AND log_leaves.leaf_index < $4",
+            tenant_id,
+            since,
+            until,
+            below,
+        )
+        return int(row[0]) if row else 0
+
     def list_sealed_between(
         self, tenant_id: str, since: int, until: int, *, start: int, below: int, limit: int
     ) -> list[tuple[int, Entry]]:
