@@ -23,6 +23,7 @@ from stacksona_gate.api.agent.routes import OPERATIONS as AGENT_OPERATIONS
 from stacksona_gate.api.docs import DOCS_OPERATIONS, DocsContext
 from stacksona_gate.api.people import PeopleContext
 from stacksona_gate.api.protocol import GateProtocol
+from stacksona_gate.api.review.export import thread_document as thread_document  # the command line writes it too
 from stacksona_gate.api.review.routes import REVIEW_OPERATIONS
 from stacksona_gate.api.routing import build_routes, not_found
 from stacksona_gate.config import Settings, root_secret, sqlite_path
