@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from stacksona_gate.domain.audit import GATE
 from stacksona_gate.domain.reminders import Timing, next_step
 from stacksona_gate.domain.requests import Request
 from stacksona_gate.domain.times import rfc3339_or_none
 from stacksona_gate.service.environment import Environment
 from stacksona_gate.service.redaction import for_others
-from stacksona_gate.service.threads import expire, record
+from stacksona_gate.service.threads import record
 from stacksona_gate.service.timing import read_timing
 from stacksona_gate.service.webhooks import notify
 from stacksona_gate.store.base import Tx
 
 
-def remind_due(tx: Tx, env: Environment, limit: int) -> int:
-    """Deals with up to ``limit`` reminders that are due, of any tenant. Returns how many.
+def remind_all(tx: Tx, env: Environment, due: Iterable[Request]) -> None:
+    """Deals with reminders that are due, of any tenant; none of the threads is overdue.
 
     The audit entry of each is what open pages notice.
     """
     now, timings = env.now(), dict[str, Timing]()
-    due = tx.requests.list_reminders_due(now, limit)
     for request in due:
-        if request.is_overdue(now):
-            expire(tx, env, request)
-            continue
         timing = timings.get(request.tenant_id)
         if timing is None:
             timing = timings[request.tenant_id] = read_timing(tx, request.tenant_id)
         _remind(tx, env, request, timing.reminders, now)
-    return len(due)
 
 
 def _remind(tx: Tx, env: Environment, request: Request, percents: tuple[int, ...], now: int) -> None:

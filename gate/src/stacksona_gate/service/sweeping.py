@@ -21,7 +21,7 @@ from stacksona_gate.domain.times import SECOND
 from stacksona_gate.domain.webhooks import REJECTED
 from stacksona_gate.service.environment import Environment
 from stacksona_gate.service.gate import Gate
-from stacksona_gate.service.reminders import remind_due
+from stacksona_gate.service.reminders import remind_all
 from stacksona_gate.service.threads import NOT_IN_TIME, ended
 from stacksona_gate.service.webhooks import decision_fields, put
 from stacksona_gate.store.base import Tx
@@ -76,22 +76,31 @@ async def sweep(gate: Gate) -> float:
 
 def sweep_some(tx: Tx, env: Environment) -> Swept:
     """Does up to MOST of what is due of each kind."""
-    begun = env.monotonic()
-    expired, reminded = expire_due(tx, env, MOST), remind_due(tx, env, MOST)
-    return Swept(max(expired, reminded) < MOST, env.monotonic() - begun)
+    begun, now = env.monotonic(), env.now()
+    overdue = {request.id: request for request in tx.requests.list_overdue(now, MOST)}
+    due = tx.requests.list_reminders_due(now, MOST)
+    is_all = max(len(overdue), len(due)) < MOST
+    overdue |= {request.id: request for request in due if request.is_overdue(now)}
+    _expire(tx, env, tuple(overdue.values()), now)
+    remind_all(tx, env, [request for request in due if request.id not in overdue])
+    return Swept(is_all, env.monotonic() - begun)
 
 
 def expire_due(tx: Tx, env: Environment, limit: int) -> int:
     """Rejects up to ``limit`` threads whose time is over, of any tenant. Returns how many."""
     now = env.now()
     due = tx.requests.list_overdue(now, limit)
+    _expire(tx, env, due, now)
+    return len(due)
+
+
+def _expire(tx: Tx, env: Environment, due: Sequence[Request], now: int) -> None:
     if not due:
-        return 0
+        return
     over = [ended(one, "expire", reason_code=status.EXPIRED, message=NOT_IN_TIME, now=now) for one in due]
     tx.requests.expire(over)
     tx.audit.append_all([_entry(env, request, now) for request in over])
     _announce(tx, env, over)
-    return len(due)
 
 
 def _announce(tx: Tx, env: Environment, over: Sequence[Request]) -> None:
