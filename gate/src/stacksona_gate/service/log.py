@@ -152,10 +152,15 @@ def _is_sealed(tx: Tx, tenant_id: str, last: int | None) -> bool:
 
 def latest(tx: Tx, tenant_id: str) -> Checkpoint:
     """The newest checkpoint, with the cosignatures that it got. Raises Unavailable before there is one."""
+    return parse_checkpoint(latest_kept(tx, tenant_id).note)
+
+
+def latest_kept(tx: Tx, tenant_id: str) -> KeptCheckpoint:
+    """As ``latest``, with when it was made and published."""
     newest = tx.log.newest(tenant_id)
     if newest is None:
         raise Unavailable("the log is not sealed yet: try again in a second", retry_after=1)
-    return parse_checkpoint(newest.note)
+    return newest
 
 
 def tree(tx: Tx, tenant_id: str) -> merkle.Node:

@@ -1,0 +1,79 @@
+"""``audit checkpoint``, ``audit key``, ``audit rotate-key`` and ``audit publishing``: what leaves the sealed log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stacksona_gate.cli.audit import audit
+from stacksona_gate.cli.options import Database, Json
+from stacksona_gate.cli.session import answer, on_gate
+from stacksona_gate.cli.whole_files import whole_file
+from stacksona_gate.service.installation import DEFAULT_TENANT as TENANT
+
+if TYPE_CHECKING:
+    from stacksona_gate.domain.checkpoints import Checkpoint
+    from stacksona_gate.service.gate import Gate
+    from stacksona_gate.store.base import Tx
+
+Out = Annotated[
+    Path | None, typer.Option("--out", metavar="FILE", help="The file to write; without it, standard output.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite the file.")]
+
+
+@audit.command("checkpoint")
+def checkpoint(out: Out = None, force: Force = False, as_json: Json = False, database: Database = None) -> None:
+    """Seal everything so far and save the signed checkpoint.
+
+    Keep it where nobody with access to the database can change it: the log is checked against it later.
+    """
+    made, key = on_gate(database, _sealed)
+    value = {"origin": made.origin, "size": made.size, "checkpoint": made.note, "public_key": key}
+    _save(out, made.note, force=force)
+    said = made.note.rstrip("\n") if out is None else f"the log of {made.size} entries is signed in {out}"
+    answer(value, [said], as_json=as_json)
+
+
+async def _sealed(gate: Gate) -> tuple[Checkpoint, str]:
+    from stacksona_gate.service.log import seal_now
+    from stacksona_gate.service.log_keys import signer_of
+
+    made = await seal_now(gate, TENANT)
+    return made, str(await gate.store.read(lambda tx: signer_of(tx, TENANT, made.note)))
+
+
+@audit.command("key")
+def key(out: Out = None, force: Force = False, as_json: Json = False, database: Database = None) -> None:
+    """Save the public key that checkpoints are signed with, and those before it, one a line.
+
+    Whoever verifies needs it from a source that they trust, once.
+    """
+    from stacksona_gate.service.log_keys import verifier_keys
+
+    keys = on_gate(database, lambda gate: gate.store.read(lambda tx: [str(one) for one in verifier_keys(tx, TENANT)]))
+    _save(out, "".join(f"{one}\n" for one in keys), force=force)
+    answer({"public_keys": keys}, keys if out is None else [f"the log's public key is in {out}"], as_json=as_json)
+
+
+@audit.command("rotate-key")
+def rotate_key(as_json: Json = False, database: Database = None) -> None:
+    """Sign checkpoints with a new key from now on. The old public key still verifies what it signed."""
+    rotated = on_gate(database, lambda gate: gate.store.write(lambda tx: _rotated(tx, gate)))
+    lines = [f"{rotated['kid']} signs the log from now on; hand on its public key:", rotated["public_key"]]
+    answer(rotated, lines, as_json=as_json)
+
+
+def _rotated(tx: Tx, gate: Gate) -> dict[str, str]:
+    from stacksona_gate.service.log_keys import origin_of, rotate_log_key, verifier_key
+
+    made = rotate_log_key(tx, gate.env, gate.root)
+    return {"kid": made.kid, "public_key": str(verifier_key(origin_of(tx, TENANT), made))}
+
+
+def _save(out: Path | None, text: str, *, force: bool) -> None:
+    if out is not None:
+        with whole_file(out, force=force) as file:
+            file.write(text.encode())
