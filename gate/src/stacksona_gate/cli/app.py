@@ -92,6 +92,12 @@ def _signing_key() -> typer.Typer:
     return signing_key
 
 
+def _webhooks() -> typer.Typer:
+    from stacksona_gate.cli.webhooks import webhooks
+
+    return webhooks
+
+
 COMMANDS: Final[dict[str, tuple[Callable[[], typer.Typer], str]]] = {
     "serve": (_serve, "Serve the gate."),
     "demo": (_demo, "Serve a prepared gate with an agent that asks about refunds."),
@@ -103,6 +109,7 @@ COMMANDS: Final[dict[str, tuple[Callable[[], typer.Typer], str]]] = {
     "audit": (_audit, "The sealed log: verify, witness."),
     "reconcile": (_reconcile, "Compare a tool's own log with what was approved."),
     "outcomes": (_outcomes, "What became of actions whose approvals were used: unknown."),
+    "webhooks": (_webhooks, "Webhooks, on the developer's machine: listen."),
     "db": (_db, "The database: migrate, backup."),
     "data-key": (_data_key, "The keys that content rests encrypted with: rotate."),
     "signing-key": (_signing_key, "The key that signs approvals: rotate."),
