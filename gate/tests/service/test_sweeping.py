@@ -7,6 +7,7 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -125,6 +126,30 @@ async def test_agents_with_a_webhook_are_told_that_their_threads_ran_out(w: Worl
     await sweep(w.gate)
     (delivery,) = await w.read(lambda tx: tx.webhooks.list_deliveries(TENANT, DeliveryFilter()))
     assert (delivery.event, delivery.state) == ("decision.rejected", "pending")
+
+
+async def test_what_an_agent_was_to_be_told_before_is_superseded_by_the_end(w: World) -> None:
+    await w.change_agent(AgentChange(webhook_url="https://receiver.example/hook"))
+    await w.review(await w.ask(), "request_changes")
+    w.clock.advance(DAY)
+    await sweep(w.gate)
+    listed = await w.read(lambda tx: tx.webhooks.list_deliveries(TENANT, DeliveryFilter()))
+    assert {one.event: one.state for one in listed} == {
+        "decision.revision_requested": "superseded",
+        "decision.rejected": "pending",
+    }
+
+
+async def test_an_endpoint_that_is_switched_off_gets_a_dead_delivery(w: World) -> None:
+    await w.change_agent(AgentChange(webhook_url="https://receiver.example/hook"))
+    await w.ask()
+    found = await w.read(lambda tx: tx.webhooks.find_endpoint(TENANT, w.agent.id))
+    assert found is not None
+    await w.write(lambda tx: tx.webhooks.put_endpoint(replace(found, switched_off_at=w.clock.now)))
+    w.clock.advance(DAY)
+    await sweep(w.gate)
+    (delivery,) = await w.read(lambda tx: tx.webhooks.list_deliveries(TENANT, DeliveryFilter()))
+    assert (delivery.state, len(await w.entries("webhook.dead"))) == ("dead", 1)
 
 
 async def test_reminders_do_not_wait_until_a_flood_of_expiry_is_over(w: World) -> None:

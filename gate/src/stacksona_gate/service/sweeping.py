@@ -18,12 +18,11 @@ from stacksona_gate.domain.canonical import canonical_text
 from stacksona_gate.domain.errors import GateError
 from stacksona_gate.domain.requests import Request
 from stacksona_gate.domain.times import SECOND
-from stacksona_gate.domain.webhooks import REJECTED
 from stacksona_gate.service.environment import Environment
 from stacksona_gate.service.gate import Gate
 from stacksona_gate.service.reminders import remind_all
 from stacksona_gate.service.threads import NOT_IN_TIME, ended
-from stacksona_gate.service.webhooks import decision_fields, put
+from stacksona_gate.service.webhooks import announce_all
 from stacksona_gate.store.base import Tx
 
 MOST: Final = 50
@@ -100,18 +99,7 @@ def _expire(tx: Tx, env: Environment, due: Sequence[Request], now: int) -> None:
     over = [ended(one, "expire", reason_code=status.EXPIRED, message=NOT_IN_TIME, now=now) for one in due]
     tx.requests.expire(over)
     tx.audit.append_all([_entry(env, request, now) for request in over])
-    _announce(tx, env, over)
-
-
-def _announce(tx: Tx, env: Environment, over: Sequence[Request]) -> None:
-    """As ``webhooks.announce`` for each of them; whether an agent is to be told is looked up once."""
-    agents = {(request.tenant_id, request.agent_id) for request in over}
-    endpoints = {agent: tx.webhooks.find_endpoint(*agent) for agent in agents}
-    for request in over:
-        endpoint = endpoints[request.tenant_id, request.agent_id]
-        if endpoint is not None and endpoint.url is not None:
-            fields = decision_fields(REJECTED, request)
-            put(tx, env, endpoint, REJECTED, fields, request_id=request.id, thread_id=request.thread_id)
+    announce_all(tx, env, over)
 
 
 def _entry(env: Environment, request: Request, now: int) -> Entry:

@@ -52,6 +52,23 @@ def announce(tx: Tx, env: Environment, before: Request | None, after: Request) -
         put(tx, env, endpoint, event, decision_fields(event, after), request_id=after.id, thread_id=after.thread_id)
 
 
+def announce_all(tx: Tx, env: Environment, ended: Sequence[Request]) -> None:
+    """As ``announce`` for many threads that have just ended without an approval, in few statements."""
+    agents = {(request.tenant_id, request.agent_id) for request in ended}
+    endpoints = {agent: tx.webhooks.find_endpoint(*agent) for agent in agents}
+    made = []
+    for request in ended:
+        endpoint = endpoints[request.tenant_id, request.agent_id]
+        if endpoint is None or endpoint.url is None:
+            continue
+        fields = decision_fields(webhooks.REJECTED, request)
+        if endpoint.is_on:
+            made.append(_made(env, endpoint, webhooks.REJECTED, fields, request.id, request.thread_id))
+        else:
+            put(tx, env, endpoint, webhooks.REJECTED, fields, request_id=request.id, thread_id=request.thread_id)
+    tx.webhooks.insert_all(made)
+
+
 def event_of(before: Request | None, after: Request) -> str | None:
     """What a change of a thread is called; None for one that nobody is told of."""
     if after.thread_id is None:
@@ -105,8 +122,25 @@ def put(
 
     For an endpoint that is switched off it is dead from the start: seen, and replayed when somebody wants it to be.
     """
+    delivery = _made(env, endpoint, event, fields, request_id, thread_id)
+    if request_id is not None:
+        tx.webhooks.supersede(delivery, delivery.created_at)
+    tx.webhooks.insert(delivery)
+    if not endpoint.is_on:
+        record_delivery(tx, env, delivery, "webhook.dead", GATE, reason=webhooks.why_dead(delivery))
+    return delivery
+
+
+def _made(
+    env: Environment,
+    endpoint: Endpoint,
+    event: str,
+    fields: Mapping[str, object],
+    request_id: str | None,
+    thread_id: str | None,
+) -> Delivery:
     now, is_on = env.now(), endpoint.is_on
-    delivery = Delivery(
+    return Delivery(
         0,
         endpoint.tenant_id,
         env.id("msg_", now),
@@ -125,12 +159,6 @@ def put(
         finished_at=None if is_on else now,
         body=canonicalize(dict(fields)).decode(),
     )
-    if request_id is not None:
-        tx.webhooks.supersede(delivery, now)
-    tx.webhooks.insert(delivery)
-    if not is_on:
-        record_delivery(tx, env, delivery, "webhook.dead", GATE, reason=webhooks.why_dead(delivery))
-    return delivery
 
 
 def claim(tx: Tx, env: Environment, wanted: Sequence[Wanted], lasts: int) -> list[Claim]:

@@ -16,7 +16,17 @@ from stacksona_gate.domain.agents import Agent, Key, Verifier
 from stacksona_gate.domain.approvals import Redeemed, Redemption, Refused
 from stacksona_gate.domain.audit import Entry
 from stacksona_gate.domain.people import PersonalToken, Session, User
-from stacksona_gate.domain.requests import Attachment, Note, Outcome, Request, Review, Revision, TaskEvent, ThreadFilter
+from stacksona_gate.domain.requests import (
+    Attachment,
+    Note,
+    Outcome,
+    Request,
+    RequestState,
+    Review,
+    Revision,
+    TaskEvent,
+    ThreadFilter,
+)
 from stacksona_gate.domain.sealed_log import Backlog, KeptCheckpoint, LogKey
 from stacksona_gate.domain.webhooks import Attempt, Delivery, DeliveryFilter, Due, Endpoint, Notice, Queue
 
@@ -362,6 +372,48 @@ class Contents(Protocol):
         ...
 
 
+class Erasure(Protocol):
+    """Taking content away: rows, leaves and statuses stay."""
+
+    def list_states(self, tenant_id: str, *, after: int, created_before: int, limit: int) -> list[RequestState]:
+        """In the order of ``seq``, which is the cursor."""
+        ...
+
+    def find_state(self, tenant_id: str, request_id: str) -> RequestState | None: ...
+    def list_requests(self, tenant_id: str, *, after: int, limit: int) -> list[Request]:
+        """Those with content, in the order of ``seq``."""
+        ...
+
+    def list_loose_events(self, tenant_id: str, *, after: int, limit: int) -> list[tuple[int, TaskEvent]]:
+        """Events about a task and no thread of it, each with its sequence number."""
+        ...
+
+    def erase_request(self, tenant_id: str, request_id: str, now: int) -> dict[str, int] | None:
+        """Takes the content of a request and of all that was said about it. Returns how much of each kind.
+
+        None: it is waiting, still to be redeemed, erased already or not there. Undelivered webhooks are not delivered.
+        """
+        ...
+
+    def erase_events_of_task(self, request: RequestState, created_before: int) -> int: ...
+    def erase_event(self, tenant_id: str, event_id: str, created_at: int) -> int: ...
+    def erase_loose_events(self, tenant_id: str, created_before: int, limit: int) -> int: ...
+    def list_replays(self, tenant_id: str, *, after: tuple[int, str], limit: int) -> list[tuple[int, Idempotency]]:
+        """Kept answers, each with its day; day and scope are the cursor."""
+        ...
+
+    def replace_replay(self, tenant_id: str, day: int, scope: str, answer: str) -> None: ...
+    def rename_author(self, tenant_id: str, user_id: str, name: str) -> None:
+        """Replaces the person's name on reviews and notes, and the names that they gave their tokens."""
+        ...
+
+    def list_entries_of_user(self, tenant_id: str, user_id: str, *, after: int, limit: int) -> list[int]:
+        """Sequence numbers of audit entries that keep the person's mail address, name or address beside their leaf."""
+        ...
+
+    def erase_entries(self, tenant_id: str, seqs: Sequence[int]) -> int: ...
+
+
 class Installations(Protocol):
     def find(self) -> Installation | None: ...
     def insert(self, installation: Installation) -> None: ...
@@ -380,6 +432,10 @@ class Webhooks(Protocol):
         ...
 
     def insert(self, delivery: Delivery) -> None: ...
+    def insert_all(self, deliveries: Sequence[Delivery]) -> None:
+        """Adds deliveries about threads, at most one of each; older ones of these that wait are superseded."""
+        ...
+
     def find(self, tenant_id: str, delivery_id: str) -> Delivery | None:
         """With its body, held until the transaction ends."""
         ...
@@ -581,6 +637,8 @@ class Tx(Protocol):
     def contents(self) -> Contents: ...
     @property
     def installations(self) -> Installations: ...
+    @property
+    def erasure(self) -> Erasure: ...
     @property
     def leases(self) -> Leases: ...
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence, Set
 from typing import Final
 
 from stacksona_gate.domain.webhooks import Attempt, Delivery, DeliveryFilter, Due, Endpoint, Notice, Queue
@@ -60,6 +61,27 @@ class WebhookQueries:
     def insert(self, delivery: Delivery) -> None:
         self._rows.run(DELIVERY_ROWS.insert, *DELIVERY_ROWS.row(self._rows, delivery))
         self._rows.changes.append(Change(delivery.tenant_id, DELIVERIES))
+
+    def insert_all(self, deliveries: Sequence[Delivery]) -> None:
+        waiting = self._with_pending({(one.tenant_id, one.request_id) for one in deliveries})
+        for one in deliveries:
+            if (one.tenant_id, one.request_id) in waiting:
+                self.supersede(one, one.created_at)
+        if deliveries:
+            rows = [DELIVERY_ROWS.row(self._rows, one) for one in deliveries]
+            self._rows.insert_many(DELIVERY_ROWS.table, DELIVERY_ROWS.stored, rows)
+            self._rows.changes += [Change(tenant_id, DELIVERIES) for tenant_id in {one.tenant_id for one in deliveries}]
+
+    def _with_pending(self, requests: Set[tuple[str, str | None]]) -> set[tuple[str, str | None]]:
+        """Those of the requests, each with its tenant, that have a pending delivery."""
+        found = set[tuple[str, str | None]]()
+        for tenant_id in {tenant_id for tenant_id, _ in requests}:
+            ids = [request_id for tenant, request_id in requests if tenant == tenant_id]
+            marks = ", ".join(f"${i + 2}" for i in range(len(ids)))
+            pending = "SELECT request_id FROM deliveries WHERE tenant_id = $1 AND state = 'pending'"
+            sql = f"{pending} AND request_id IN ({marks})"
+            found |= {(tenant_id, row[0]) for row in self._rows.all(sql, tenant_id, *ids)}
+        return found
 
     def find(self, tenant_id: str, delivery_id: str) -> Delivery | None:
         sql = f"{DELIVERY_ROWS.select} WHERE tenant_id = $1 AND id = $2{self._rows.for_update}"
