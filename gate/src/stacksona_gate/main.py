@@ -43,6 +43,7 @@ from stacksona_gate.service.log_keys import ensure_log_key
 from stacksona_gate.service.people import FAILURE_WINDOW, new_setup_code
 from stacksona_gate.service.refusals import RefusalLog
 from stacksona_gate.service.sealer import SEAL_SECONDS, Sealer
+from stacksona_gate.service.retention import expire_content
 from stacksona_gate.service.secrets import RootSecret, RootWrapping
 from stacksona_gate.service.sweeping import keep_sweeping
 from stacksona_gate.service.wakeups import Wakeups
@@ -241,6 +242,7 @@ async def clear_out(gate: Gate) -> None:
     await gate.store.write(lambda tx: tx.replays.delete_before(now // DAY - 1))
     await gate.store.write(lambda tx: tx.people.delete_sessions_before(now))
     await gate.store.write(lambda tx: tx.people.delete_failures_before(now - FAILURE_WINDOW))
+    await expire_content(gate)
     over = await gate.store.scan(lambda tx: list_over(tx, now, CLEARED_MOST))
     while over:
         await gate.store.write(lambda tx, some=over: delete_over(tx, some))  # type: ignore[misc]

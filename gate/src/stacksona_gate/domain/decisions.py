@@ -51,7 +51,11 @@ def polled_decision(
         for review in reviews
         if review.revision == request.revision
     ]
-    answer["payload"] = msgspec.Raw(request.payload.encode())
+    if request.erased_at is None:
+        answer["payload"] = msgspec.Raw(request.payload.encode())
+    else:
+        # An empty payload would pass for what was approved.
+        answer["erased"] = True
     answer["edited"] = request.edited
     if request.revision_requested:
         answer["feedback"] = request.feedback

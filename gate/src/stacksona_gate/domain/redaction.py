@@ -150,7 +150,8 @@ class Masker:
     def _masked(self, text: str, spans: list[Span]) -> str:
         if not spans:
             return text
-        parts, at = [], 0
+        parts: list[str] = []
+        at = 0
         for start, end, shown in _merged(spans):
             parts += (text[at:start], self.placeholder("text", text[start:end], shown))
             at = end

@@ -87,6 +87,33 @@ class Request(Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
+class RequestState:
+    """Of a request what says whether its content may go."""
+
+    seq: int
+    tenant_id: str
+    id: str
+    agent_id: str
+    task_id: str
+    thread_id: str | None
+    status: str
+    created_at: int
+    decided_at: int | None
+    approval_id: str | None
+    approval_expires_at: int | None
+    redeemed_at: int | None
+    erased_at: int | None
+
+    def is_final(self, now: int) -> bool:
+        """Neither waiting for people nor approved and still to be redeemed."""
+        if self.status == status.PENDING_REVIEW:
+            return False
+        if self.approval_id is None or self.redeemed_at is not None:
+            return True
+        return self.approval_expires_at is not None and now >= self.approval_expires_at
+
+
+@dataclass(frozen=True, slots=True)
 class Revision:
     """A version of a thread's action that a later one replaced."""
 
@@ -199,6 +226,8 @@ def approval_state(request: Request, agent_generation: int, now: int) -> str | N
         return "redeemed"
     if request.generation != agent_generation:
         return "revoked"
+    if request.erased_at is not None:
+        return "expired"
     if request.approval_expires_at is not None and now >= request.approval_expires_at:
         return "expired"
     return "open"

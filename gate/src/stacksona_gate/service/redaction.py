@@ -6,7 +6,7 @@ What agents read, and what is bound, signed and redeemed, is never masked: none 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -31,6 +31,7 @@ from stacksona_gate.domain.requests import Attachment, Note, Outcome, Request, R
 from stacksona_gate.domain.sensitive import BUILT_IN, BY_DEFAULT, Span
 from stacksona_gate.policy.patterns import MAX_PATTERN, PatternRefused, compile_spans
 from stacksona_gate.service.environment import Environment
+from stacksona_gate.service.workspace_settings import change_setting, encoded
 from stacksona_gate.store.base import Tx
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Redaction(msgspec.Struct, frozen=True):
 
 
 def read_redaction(tx: Tx, tenant_id: str) -> Redaction:
-    """The workspace's choice, or what holds until it makes one. Raises ValueError for a setting that was damaged."""
+    """The workspace's choice, or what holds until it makes one. Raises msgspec.MsgspecError for a damaged one."""
     return _read(tx.tenants.get_setting(tenant_id, SETTING))
 
 
@@ -75,25 +76,11 @@ def change_redaction(tx: Tx, env: Environment, actor: Actor, tenant_id: str, red
     unknown = [one for one in redaction.reveal_to if one not in known]
     if unknown:
         raise _invalid("reveal_to", f"{unknown[0][:100]!r} is neither a role nor a user's id")
-    before = tx.tenants.get_setting(tenant_id, SETTING)
-    text = _ENCODER.encode(redaction).decode()
-    if text == before:
-        return redaction
-    tx.tenants.set_setting(tenant_id, SETTING, text)
-    tx.tenants.bump_config(tenant_id)
-    private: dict[str, object] = {
-        "before": None if before is None else msgspec.json.decode(before),
-        "after": msgspec.to_builtins(redaction),
-    }
-    entry = env.entry(
-        "settings.changed",
-        tenant_id=tenant_id,
-        at=env.now(),
-        actor=actor,
-        objects={"setting": SETTING},
-        private=private,
-    )
-    tx.audit.append(entry)
+    try:
+        before = read_redaction(tx, tenant_id)
+    except msgspec.MsgspecError:
+        before = Redaction(patterns=())
+    change_setting(tx, env, actor, tenant_id, SETTING, before, redaction)
     return redaction
 
 
@@ -128,7 +115,6 @@ def _invalid(field: str, message: str) -> Invalid:
     return Invalid(f"{field}: {message}", errors=(FieldError(field, message),))
 
 
-_ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final = msgspec.json.Decoder(Redaction)
 
 
@@ -366,7 +352,7 @@ def _redactor(tx: Tx, tenant_id: str, reader: tuple[str, ...]) -> Redactor:
 def preview(redaction: Redaction, payload: dict[str, object], text: str) -> tuple[Shown, str]:
     """What somebody without the right would see of a sample. Raises Invalid."""
     check(redaction)
-    _, finders, paths = _compiled(_ENCODER.encode(redaction).decode())
+    _, finders, paths = _compiled(encoded(redaction))
     masker = Masker(finders, paths)
     shown = masker.json(canonicalize(payload).decode(), by_path=True)
     return shown, str(masker.text(text))

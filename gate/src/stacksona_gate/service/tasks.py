@@ -151,7 +151,8 @@ def outcome_flag(tx: Tx, request: Request, report: OutcomeReport) -> str | None:
         return "not_approved"
     if request.approval_id is not None and request.redeemed_at is None:
         return "not_redeemed"
-    if report.payload_digest is not None and report.payload_digest != request.payload_digest:
+    erased = request.erased_at is not None
+    if not erased and report.payload_digest is not None and report.payload_digest != request.payload_digest:
         return "other_payload"
     earlier = tx.conversation.list_outcomes(request.tenant_id, request.id)
     if any(outcome.status == "executed" for outcome in earlier):

@@ -152,6 +152,19 @@ class SQLiteStore:
                 while not backup.done:
                     backup.step(256)
 
+    def scrub(self) -> bool:
+        """Empties the write-ahead log into the file. False: a reader held it, and it is emptied later."""
+        with mapped_errors(), closing(apsw.Connection(self.path)) as connection:
+            connection.set_busy_timeout(BUSY_MILLISECONDS)
+            busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0]
+            return not busy
+
+    def compact(self) -> None:
+        """Writes the file anew without what was deleted. Takes its size in free space; writers wait meanwhile."""
+        with mapped_errors(), closing(apsw.Connection(self.path)) as connection:
+            connection.set_busy_timeout(BUSY_MILLISECONDS)
+            connection.execute("VACUUM")
+
     def load(self) -> Load:
         return Load(self._writer.waiting, self._writer.commits, self._writer.committed_jobs)
 

@@ -107,6 +107,8 @@ class SQLiteRows:
             self._cursor.execute("PRAGMA synchronous = FULL")
             # The checkpointer does it, off the commit path.
             self._cursor.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
+            # What is erased is overwritten, not only forgotten.
+            self._cursor.execute("PRAGMA secure_delete = ON").fetchall()
         else:
             self._cursor.execute("PRAGMA query_only = ON")
         self._cursor.execute("PRAGMA foreign_keys = ON")

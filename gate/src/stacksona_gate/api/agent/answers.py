@@ -67,7 +67,9 @@ class PolledDecision(Decision, kw_only=True):
     created_at: str
     decided_at: str | None
     reviews: list[DecisionReview]
-    payload: dict[str, Any]
+    payload: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    erased: bool | msgspec.UnsetType = msgspec.UNSET
+    """The content is gone: there is no payload, and nothing to redeem."""
     edited: bool
     feedback: str | msgspec.UnsetType | None = msgspec.UNSET
     approval_state: Literal["open", "redeemed", "revoked", "expired"] | msgspec.UnsetType = msgspec.UNSET

@@ -38,7 +38,7 @@ _SAME: Final = (
     "edited",
 )
 _SAME_IN_FULL: Final = ("preview", "payload_digest", "policy_version", "feedback", "strict_binding", "redeemed_by")
-_MOMENTS: Final = ("decided_at", "expires_at", "claimed_at", "redeemed_at")
+_MOMENTS: Final = ("decided_at", "expires_at", "claimed_at", "redeemed_at", "erased_at")
 
 
 class Named(msgspec.Struct):
@@ -71,6 +71,8 @@ class ThreadSummary(msgspec.Struct, kw_only=True):
     expires_at: str | None
     claimed_at: str | None
     redeemed_at: str | None
+    erased_at: str | None
+    """When its content was taken away: then texts and payload are empty."""
     attention: Literal["waiting_long", "expires_soon"] | None
 
 

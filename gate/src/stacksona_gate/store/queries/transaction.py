@@ -5,6 +5,7 @@ from __future__ import annotations
 from stacksona_gate.store.queries.agents import AgentQueries, KeyQueries, VerifierQueries
 from stacksona_gate.store.queries.content import ContentQueries
 from stacksona_gate.store.queries.conversation import ConversationQueries
+from stacksona_gate.store.queries.erasure import ErasureQueries
 from stacksona_gate.store.queries.leases import LeaseQueries
 from stacksona_gate.store.queries.log import LogQueries
 from stacksona_gate.store.queries.people import PeopleQueries
@@ -36,6 +37,7 @@ class SqlTx:
         self.audit = AuditQueries(rows)
         self.replays = ReplayQueries(rows)
         self.installations = InstallationQueries(rows)
+        self.erasure = ErasureQueries(rows)
         self.leases = LeaseQueries(rows)
         self.log = LogQueries(rows)
         self.webhooks = WebhookQueries(rows)
