@@ -84,11 +84,11 @@ def check_entry(entry, header, totals):
     need(entry.keys() <= {"index", "leaf", "private", "proof"} and type(entry["index"]) is int, "a field is unknown")
     need(canonical(leaf) == entry["leaf"] and leaf["v"] == 1 and leaf["tenant"] == header["tenant"], "not such a leaf")
     when, at, objects = datetime.datetime.fromisoformat, leaf["at"], leaf["objects"]
-    need(when(header.get("from") or at) <= when(at) <= when(header.get("to") or at), "outside of the header's time")
+    need(when(header.get("from") or at) <= when(at) < when(header.get("to") or "9999-01-01T00Z"), "not in that time")
     totals["requests"] |= {objects.get("request")} - {None}
     totals["named"] |= objects.get("thread") == thread
-    own = objects.get("thread", thread) == thread and objects.keys() & {"thread", "request"}
-    need(not thread or (own and len(totals["requests"]) <= 1), "the leaf is of another thread")
+    own = objects.get("thread", thread) == thread and len(totals["requests"]) < 2 and {*objects} & {"thread", "request"}
+    need(header.get("request_id") in (None, objects.get("request")) and (own or not thread), "of another thread")
     need(private.keys() <= leaf["commitments"].keys(), "a value that the leaf does not commit to")
     totals["erased"] += len(leaf["commitments"]) - len(private)
     for name, value in private.items():

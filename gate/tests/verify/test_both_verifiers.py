@@ -118,7 +118,7 @@ def test_every_form_is_sound(files: Files, export: bytes) -> None:
 
 
 def test_a_time_range_is_sound_within_its_time(files: Files) -> None:
-    start, end = (rfc3339(LOG.entries[number].at) for number in (9, 29))
+    start, end = (rfc3339(LOG.entries[number].at) for number in (9, 30))
     bounds: Json = {"from": start, "to": end}
     lines = LOG.export("range", range(9, 30), **bounds)
     assert files.both(jsonl(lines)) == 0
@@ -399,8 +399,14 @@ def test_entries_of_another_thread_are_found(files: Files) -> None:
         assert files.both(jsonl(lines)) == 1
 
 
+def test_entries_of_another_request_are_found(files: Files) -> None:
+    assert files.both(jsonl(LOG.export("range", range(24, 28), request_id="req_6"))) == 0
+    assert files.both(jsonl(LOG.export("range", range(24, 29), request_id="req_6"))) == 1
+    assert files.both(jsonl(LOG.export("range", range(24, 28), request_id="req_7"))) == 1
+
+
 def test_an_entry_outside_of_the_headers_time_is_found(files: Files) -> None:
-    bounds: Json = {"from": rfc3339(LOG.entries[10].at), "to": rfc3339(LOG.entries[28].at)}
+    bounds: Json = {"from": rfc3339(LOG.entries[10].at), "to": rfc3339(LOG.entries[29].at)}
     assert files.both(jsonl(LOG.export("range", range(9, 28), **bounds))) == 1
     assert files.both(jsonl(LOG.export("range", range(10, 30), **bounds))) == 1
     bounds = {"from": "yesterday"}

@@ -107,7 +107,10 @@ def _saved(note: str, keys: Iterable[VerifierKey]) -> Checkpoint:
     try:
         return open_checkpoint(note, keys)
     except GateError as error:
-        raise Malformed(f"the saved checkpoint is not this log's: {error.detail}") from None
+        raise Malformed(
+            f"the saved checkpoint is not this log's: {error.detail};"
+            " if the log's key was changed since, give all of its keys with --key"
+        ) from None
 
 
 class _Check:
@@ -202,11 +205,16 @@ class _Check:
         if leaf.get("tenant") != self.header.tenant:
             found.append("the leaf is of another workspace")
         objects = leaf.get("objects")
-        if self.header.kind == "thread" and not self._is_of_thread(objects if isinstance(objects, dict) else {}):
-            found.append("the leaf is of another thread")
+        if not self._is_about(objects if isinstance(objects, dict) else {}):
+            found.append(f"the leaf is of another {'thread' if self.header.request_id is None else 'request'}")
         return found + self._time(leaf.get("at")) + check_private(entry.private, leaf, self.report.private)
 
-    def _is_of_thread(self, objects: dict[str, object]) -> bool:
+    def _is_about(self, objects: dict[str, object]) -> bool:
+        """Whether a leaf with these objects is of the thread or the request that the header names."""
+        if self.header.request_id is not None and objects.get("request") != self.header.request_id:
+            return False
+        if self.header.kind != "thread":
+            return True
         self.names_thread |= objects.get("thread") == self.header.thread_id
         self.requests.add(objects.get("request"))
         about = objects.get("thread", self.header.thread_id) == self.header.thread_id
@@ -216,7 +224,7 @@ class _Check:
         report, at = self.report, parse_rfc3339(text if isinstance(text, str) else "")
         report.first_at = at if report.first_at is None else min(at, report.first_at)
         report.last_at = at if report.last_at is None else max(at, report.last_at)
-        if (self.start is not None and at < self.start) or (self.to is not None and at > self.to):
+        if (self.start is not None and at < self.start) or (self.to is not None and at >= self.to):
             return ["the entry is outside of the time that the header says"]
         return []
 

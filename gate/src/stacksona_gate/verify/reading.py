@@ -47,6 +47,7 @@ class Header(Struct):
     start: str | None = msgspec.field(name="from", default=None)
     to: str | None = None
     thread_id: str | None = None
+    request_id: str | None = None
     consistency: Consistency | None = None
 
 
@@ -80,6 +81,8 @@ def read_export(file: BinaryIO) -> Export:
     first = file.readline(MAX_LINE + 1)
     if first.lstrip()[:1] == b"<" or not first.strip():
         return _of_document(first + _rest(file, first), "html")
+    if len(first) > MAX_LINE:
+        return _of_document(first + _rest(file, first), "json")
     try:
         top = read_json(first, max_depth=MAX_DEPTH)
     except Malformed:
@@ -88,7 +91,8 @@ def read_export(file: BinaryIO) -> Export:
             raise
         return _of_document(first + _rest(file, first), "json")
     if isinstance(top, dict) and "log" in top:
-        return _of_thread(read_json(first + _rest(file, first), max_depth=MAX_DEPTH), "json")
+        rest = _rest(file, first)
+        return _of_document(first + rest, "json") if rest.strip() else _of_thread(top, "json")
     return Export(_header(top), "jsonl", _rows(file))
 
 
