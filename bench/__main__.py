@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Final, Protocol
 
-from bench import decisions, growth, longpoll, proofs, startup
+from bench import decisions, expiry, growth, longpoll, proofs, startup
 from bench.loader import Loader
 from bench.processes import raise_file_limit, workspace
 from bench.report import BenchBroken, Line, conditions, print_table
@@ -22,6 +22,7 @@ MEASUREMENTS: Final[dict[str, Measurement]] = {
     "longpoll": longpoll.measure,
     "growth": growth.measure,
     "startup": startup.measure,
+    "expiry": expiry.measure,
     "proofs": proofs.measure,
 }
 

@@ -54,11 +54,12 @@ class Server:
 
 
 @contextmanager
-def serving(database: Path, *, store_nothing: bool = False) -> Iterator[Server]:
-    """The gate on this database, until the block ends."""
+def serving(database: Path, *, store_nothing: bool = False, send_nothing: bool = False) -> Iterator[Server]:
+    """The gate on this database, until the block ends. ``send_nothing``: webhooks stay in the outbox."""
     port = free_port()
     command = [sys.executable, "-m", "bench.serving", str(database), str(port)]
-    with running([*command, "--store-nothing"] if store_nothing else command) as process:
+    command += ["--store-nothing"] * store_nothing + ["--send-nothing"] * send_nothing
+    with running(command) as process:
         wait_until_healthy(port, process)
         yield Server(port, process)
 

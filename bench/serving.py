@@ -1,12 +1,14 @@
 """The server's process: the gate's own wiring, plus the routes that only a measurement needs.
 
-usage: python -m bench.serving DATABASE PORT [--store-nothing]
+usage: python -m bench.serving DATABASE PORT [--store-nothing] [--send-nothing]
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -113,13 +115,24 @@ def _store_nothing() -> None:
     wiring.open_store = open_null
 
 
+def _send_nothing() -> None:
+    @asynccontextmanager
+    async def delivering(gate: Gate, settings: Settings) -> AsyncIterator[None]:
+        yield
+
+    wiring.delivering = delivering
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("database", type=Path)
     parser.add_argument("port", type=int)
     parser.add_argument("--store-nothing", action="store_true")
+    parser.add_argument("--send-nothing", action="store_true")
     given = parser.parse_args()
     _add_routes()
+    if given.send_nothing:
+        _send_nothing()
     if given.store_nothing:
         _store_nothing()
     settings = settings_for(given.database)
