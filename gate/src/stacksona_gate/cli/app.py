@@ -56,6 +56,7 @@ def _policy() -> typer.Typer:
 
 
 def _audit() -> typer.Typer:
+    import stacksona_gate.cli.audit_log  # noqa: F401 - adds its commands to the group
     import stacksona_gate.cli.exports  # noqa: F401 - adds its command to the group
     from stacksona_gate.cli.audit import audit
 
@@ -86,6 +87,18 @@ def _data_key() -> typer.Typer:
     return data_key
 
 
+def _erase() -> typer.Typer:
+    from stacksona_gate.cli.erasing import erase
+
+    return erase
+
+
+def _retention() -> typer.Typer:
+    from stacksona_gate.cli.retention import retention
+
+    return retention
+
+
 def _signing_key() -> typer.Typer:
     from stacksona_gate.cli.databases import signing_key
 
@@ -106,9 +119,11 @@ COMMANDS: Final[dict[str, tuple[Callable[[], typer.Typer], str]]] = {
     "user": (_user, "People who review, administer and audit: create, list."),
     "token": (_token, "Personal tokens: create."),
     "policy": (_policy, "What is allowed, reviewed, rejected: apply, show, diff, test, versions, revert."),
-    "audit": (_audit, "The sealed log: verify, witness."),
+    "audit": (_audit, "The sealed log: checkpoint, key, export, verify, witness, publishing."),
     "reconcile": (_reconcile, "Compare a tool's own log with what was approved."),
     "outcomes": (_outcomes, "What became of actions whose approvals were used: unknown."),
+    "retention": (_retention, "How long content is kept: show, set, run."),
+    "erase": (_erase, "Erase one person's data; proofs stay."),
     "webhooks": (_webhooks, "Webhooks, on the developer's machine: listen."),
     "db": (_db, "The database: migrate, backup."),
     "data-key": (_data_key, "The keys that content rests encrypted with: rotate."),

@@ -7,7 +7,23 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from stacksona_gate.api.admin import agents, answers, audit, bodies, policy, settings, tools, users, verifiers
+from stacksona_gate.api.admin import (
+    agents,
+    answers,
+    audit,
+    bodies,
+    exports,
+    log,
+    outcomes,
+    policy,
+    redaction,
+    retention,
+    settings,
+    timing,
+    tools,
+    users,
+    verifiers,
+)
 from stacksona_gate.api.fields import PAGE, PAGE_MOST
 from stacksona_gate.api.http import Call, Reply
 from stacksona_gate.api.people import PeopleContext
@@ -28,6 +44,17 @@ _NOTE: Final = Parameter(
 _FROM: Final = Parameter("from", "query", "The version to compare with", _VERSION, required=True)
 _TO: Final = Parameter("to", "query", "The version to compare; without it the one in force", _VERSION)
 _OF_TOOL: Final = Parameter("tool", "query", "Only rules of this tool", {"type": "string"})
+_MOMENT: Final = {"type": "string", "format": "date-time"}
+_EXPORT: Final = (
+    Parameter(
+        "format",
+        "query",
+        "jsonl, which can be verified, or csv to read",
+        {"type": "string", "enum": ["jsonl", "csv"], "default": "jsonl"},
+    ),
+    Parameter("from", "query", "Entries from this time on", _MOMENT),
+    Parameter("to", "query", "Entries before this time", _MOMENT),
+)
 _PAGE: Final = (
     Parameter(
         "limit",
@@ -36,6 +63,28 @@ _PAGE: Final = (
         {"type": "integer", "minimum": 1, "maximum": PAGE_MOST, "default": PAGE},
     ),
     Parameter("cursor", "query", "next_cursor of the page before", {"type": "string", "pattern": "^[0-9]{1,18}$"}),
+)
+
+_SIZE: Final = {"type": "integer", "minimum": 0, "maximum": log.SIZE_MOST}
+_INCLUSION: Final = (
+    Parameter("index", "query", "Which entry: its place in the log, from 0 on", _SIZE, required=True),
+    Parameter("size", "query", "Among the first so many entries; without it those of the newest checkpoint", _SIZE),
+)
+_CONSISTENCY: Final = (
+    Parameter("from", "query", "The size of a checkpoint saved earlier", _SIZE, required=True),
+    Parameter("to", "query", "The size of a later one; without it that of the newest", _SIZE),
+)
+_DOUBTS: Final = (
+    Parameter(
+        "state", "query", "Which of the two", {"type": "string", "enum": list(outcomes.STATES), "default": "unknown"}
+    ),
+    _PAGE[0],
+    Parameter(
+        "cursor",
+        "query",
+        "next_cursor of the page before",
+        {"type": "string", "pattern": r"^[0-9]{1,18}(\.[0-9]{1,18})?$"},
+    ),
 )
 
 
@@ -158,8 +207,61 @@ _USERS: Final = (
     ),
 )
 
+_TIME: Final = (
+    _get("outcomes", outcomes.get_outcomes, "Outcomes", outcomes.DoubtfulOutcomePage, *_DOUBTS, errors=_LIST),
+    _get("settings/timing", timing.get_timing, "Audit and settings", timing.TimingBody, errors=_LIST),
+    _change("PUT", "settings/timing", timing.put_timing, "Audit and settings", timing.TimingBody, timing.TimingBody),
+)
+
+_LOG: Final = (
+    _get("audit/checkpoint", log.get_checkpoint, "Audit and settings", log.CheckpointAnswer, errors=(401, 403, 503)),
+    _get("audit/proof", log.get_proof, "Audit and settings", log.InclusionAnswer, *_INCLUSION),
+    _get("audit/consistency", log.get_consistency, "Audit and settings", log.ConsistencyAnswer, *_CONSISTENCY),
+)
+
+_PRIVACY: Final = (
+    _get("redaction", redaction.get_redaction, "Privacy", redaction.RedactionSettings, errors=(401, 403, 503)),
+    _change(
+        "PUT",
+        "redaction",
+        redaction.put_redaction,
+        "Privacy",
+        redaction.RedactionSettings,
+        redaction.RedactionSettings,
+    ),
+    Operation(
+        "POST",
+        "/api/admin/redaction/preview",
+        redaction.preview_redaction,
+        "Privacy",
+        "person",
+        body=redaction.RedactionSample,
+        answer=redaction.RedactionPreview,
+        errors=(400, 401, 403, 413, 415, 422, 503),
+    ),
+    _get("retention", retention.get_retention, "Privacy", retention.RetentionSettings, errors=(401, 403, 503)),
+    _change(
+        "PUT",
+        "retention",
+        retention.put_retention,
+        "Privacy",
+        retention.RetentionSettings,
+        retention.RetentionSettings,
+    ),
+)
+
 _INSTALLATION: Final = (
     _get("audit", audit.get_audit, "Audit and settings", answers.AuditPage, *_PAGE, errors=_LIST),
+    Operation(
+        "GET",
+        "/api/admin/audit/export",
+        exports.get_export,
+        "Audit and settings",
+        "person",
+        media_type="application/jsonl",
+        errors=(400, 401, 403, 422, 429, 503),
+        parameters=_EXPORT,
+    ),
     _get("settings", settings.get_settings, "Audit and settings", answers.SettingsAnswer, errors=(401, 403, 503)),
     Operation(
         "POST",
@@ -173,4 +275,4 @@ _INSTALLATION: Final = (
     ),
 )
 
-ADMIN_OPERATIONS: Final = (*_AGENTS, *_VERIFIERS, *_POLICY, *_USERS, *_INSTALLATION)
+ADMIN_OPERATIONS: Final = (*_TIME, *_AGENTS, *_VERIFIERS, *_POLICY, *_USERS, *_LOG, *_PRIVACY, *_INSTALLATION)
