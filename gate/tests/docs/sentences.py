@@ -8,8 +8,14 @@ SETTINGS: Final = """\
 Every setting is an environment variable. `serve` and every other command read the same ones. A value that is not
 allowed stops the command, and the message says what is allowed.
 
-`STACKSONA_ALLOWED_NETWORKS` and `STACKSONA_LISTEN_URL` are read and checked, and nothing uses them yet: see
-[what does not work yet](../limits.md).
+`STACKSONA_ALLOWED_NETWORKS`, `STACKSONA_ALLOWED_HOSTS` and `STACKSONA_OUTGOING_PROXY` are about the calls that the gate
+itself makes, such as [webhooks](../how-to/webhooks.md). An address that is not public is refused unless one of the
+first two names it. Through the proxy, https goes by CONNECT and http with the whole URL, both to the address that was
+checked; the `Host` header and the name in the TLS handshake are the receiver's. A proxy that writes the `Host` header
+anew from the URL makes plain http work only for receivers that answer to their bare address. The proxy's own address
+is not checked. Proxies in other variables, such as `HTTPS_PROXY`, are not used.
+
+`STACKSONA_LISTEN_URL` is read and checked, and nothing uses it yet: see [what does not work yet](../limits.md).
 """
 
 COMMAND_LINE: Final = """\
