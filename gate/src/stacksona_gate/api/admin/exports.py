@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Final
 
 from stacksona_gate.api.fields import chosen
@@ -73,9 +74,10 @@ async def _chunks(
     """The export's pages, as long as the reader still may have them."""
     _enter(context, person)
     try:
-        async for chunk in written(context.gate, taking, form, lambda tx: _redactor(tx, person.user)):
-            yield chunk
-            await _require_still(context, call, person)
+        async with aclosing(written(context.gate, taking, form, lambda tx: _redactor(tx, person.user))) as pages:
+            async for page in pages:
+                await _require_still(context, call, person)
+                yield page
     finally:
         context.streams.leave(person.user.id)
 
