@@ -105,6 +105,7 @@ FINDS: dict[str, Probe] = {
     "log.find_checkpoint": lambda tx, ids: tx.log.find_checkpoint(OTHER, 1),
     "log.list_sealed": lambda tx, ids: tx.log.list_sealed(OTHER, 0, 9, below=9),
     "log.span_between": lambda tx, ids: tx.log.span_between(OTHER, 0, 2**60, below=9),
+    "log.count_sealed_between": lambda tx, ids: tx.log.count_sealed_between(OTHER, 0, 2**60, below=9),
     "log.list_sealed_between": lambda tx, ids: tx.log.list_sealed_between(OTHER, 0, 2**60, start=0, below=9, limit=9),
     "log.list_sealed_of_request": lambda tx, ids: tx.log.list_sealed_of_request(
         OTHER, ids.request, 0, start=0, below=9, limit=9
