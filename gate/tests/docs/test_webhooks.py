@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gate.tests.cli.processes import Running, free_port, running, until
+from gate.tests.cli.processes import COMMAND, Running, ask, call, command, free_port, made, running, until
 from gate.tests.docs.pages import ROOT, blocks, page
 
 from stacksona_gate.delivery.signatures import signed_headers
@@ -143,3 +143,26 @@ def test_the_plain_check_agrees_with_the_vectors(name: str, monkeypatch: pytest.
         monkeypatch.setattr(time, "time", lambda now=case["now"]: now)
         headers = {key.lower(): value for key, value in case["headers"].items()}
         assert space["is_genuine"](headers, case["body"].encode()) is (name == "accepted"), case["name"]
+
+
+@pytest.mark.slow
+def test_the_listener_prints_what_a_gate_sends(tmp_path: Path) -> None:
+    """Step 3 of the guide, from the question to the wake-up."""
+    at, port, listened = ("--database", f"sqlite:///{tmp_path}/gate.db"), free_port(), free_port()
+    made_agent = made("agent", "create", "refund-agent", "--webhook", f"http://127.0.0.1:{listened}/hook", *at)
+    person = ("user", "create", "you@example.com", "--role", "admin", "--password-stdin", *at)
+    assert command(*person, given="a long enough password\n").returncode == 0
+    token = made("token", "create", "you@example.com", *at)["token"]
+    secret, local = {"STACKSONA_WEBHOOK_SECRET": made_agent["webhook_secret"]}, "127.0.0.0/8"
+    listen = running(COMMAND, "webhooks", "listen", "--port", str(listened), **secret)
+    serve = running(COMMAND, "serve", "--port", str(port), *at, STACKSONA_ALLOWED_NETWORKS=local)
+    with listen as listener, serve as gate:
+        listener.line("Listening on")
+        gate.line("Stacksona Gate on")
+        thread_id = ask(port, made_agent["key"])["thread_id"]
+        path = f"/api/review/threads/{thread_id}/reviews"
+        assert call(port, "POST", path, token, {"verdict": "approve", "revision": 1})[0] == 200
+        listener.line("POST /hook")
+        listener.line("signature good")
+        listener.line('"event": "decision.approved"')
+        listener.line(f'"thread_id": "{thread_id}"')
