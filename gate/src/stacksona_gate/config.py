@@ -43,6 +43,12 @@ class Settings:
     outgoing_proxy: str = _setting(  # type: ignore[assignment]
         "", "Proxy (http://host:port) that every outgoing call goes through"
     )
+    checkpoint_folder: str = _setting(  # type: ignore[assignment]
+        "", "Folder in which workspaces may publish checkpoints of their logs as files; none without it"
+    )
+    smtp_url: str = _setting(  # type: ignore[assignment]
+        "", "Mail server: smtp[s]://[user:password@]host[:port][?from=address]; no mail without it"
+    )
     listen_url: str = _setting(  # type: ignore[assignment]
         "", "Direct PostgreSQL address for LISTEN behind a transaction-mode pooler; unused on SQLite"
     )

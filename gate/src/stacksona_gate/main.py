@@ -9,6 +9,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 import uvicorn
@@ -26,11 +27,13 @@ from stacksona_gate.api.protocol import GateProtocol
 from stacksona_gate.api.review.export import thread_document as thread_document  # the command line writes it too
 from stacksona_gate.api.review.routes import REVIEW_OPERATIONS
 from stacksona_gate.api.routing import build_routes, not_found
-from stacksona_gate.config import Settings, root_secret, sqlite_path
+from stacksona_gate.config import Settings, root_secret, sqlite_path, variable
 from stacksona_gate.delivery.addresses import AddressGuard
+from stacksona_gate.delivery.mail import Post, mail_server
+from stacksona_gate.delivery.publishing import LOOK_SECONDS, Publisher
 from stacksona_gate.delivery.sender import Sender
 from stacksona_gate.delivery.worker import DeliveryWorker
-from stacksona_gate.domain.errors import GateError
+from stacksona_gate.domain.errors import GateError, Invalid
 from stacksona_gate.domain.times import DAY
 from stacksona_gate.faultpoints import fault_points
 from stacksona_gate.service.decisions import Holds
@@ -42,8 +45,8 @@ from stacksona_gate.service.installation import DEFAULT_TENANT, ensure_installat
 from stacksona_gate.service.log_keys import ensure_log_key
 from stacksona_gate.service.people import FAILURE_WINDOW, new_setup_code
 from stacksona_gate.service.refusals import RefusalLog
-from stacksona_gate.service.sealer import SEAL_SECONDS, Sealer
 from stacksona_gate.service.retention import expire_content
+from stacksona_gate.service.sealer import SEAL_SECONDS, Sealer
 from stacksona_gate.service.secrets import RootSecret, RootWrapping
 from stacksona_gate.service.sweeping import keep_sweeping
 from stacksona_gate.service.wakeups import Wakeups
@@ -225,14 +228,30 @@ async def background(gate: Gate) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def delivering(gate: Gate, settings: Settings) -> AsyncIterator[None]:
-    """Webhooks are sent; at the end, calls on their way get a few seconds."""
+    """Webhooks are sent, checkpoints published; at the end, webhooks on their way get a few seconds."""
     guard = AddressGuard.of(settings.allowed_networks, settings.allowed_hosts)
-    worker = DeliveryWorker(gate, Sender(guard, settings.outgoing_proxy or None))
+    sender = Sender(guard, settings.outgoing_proxy or None)
+    worker = DeliveryWorker(gate, sender)
+    publisher = publisher_of(gate, sender, settings)
     worker.start()
+    publishing = asyncio.create_task(_repeat(publisher.round, LOOK_SECONDS))
     try:
         yield
     finally:
+        publishing.cancel()
+        await asyncio.gather(publishing, return_exceptions=True)
+        await publisher.stop()
         await worker.stop()
+
+
+def publisher_of(gate: Gate, sender: Sender, settings: Settings) -> Publisher:
+    """Raises Invalid when the mail server's address is none."""
+    try:
+        post = Post(mail_server(settings.smtp_url)) if settings.smtp_url else None
+    except ValueError as error:
+        raise Invalid(f"{variable('smtp_url')}: {error}") from None
+    folder = Path(settings.checkpoint_folder) if settings.checkpoint_folder else None
+    return Publisher(gate, sender, folder=folder, post=post)
 
 
 async def clear_out(gate: Gate) -> None:

@@ -17,7 +17,9 @@ from stacksona_gate.api.routing import Operation
 from stacksona_gate.domain.errors import Forbidden, Unavailable
 from stacksona_gate.domain.people import may_administer
 from stacksona_gate.domain.status import STATUSES
+from stacksona_gate.domain.times import SECOND
 from stacksona_gate.service.installation import check_writable
+from stacksona_gate.service.log import LogState, measure
 from stacksona_gate.service.outcomes import count_all_unknown
 from stacksona_gate.service.people import person_of_token
 from stacksona_gate.service.sessions import is_loopback
@@ -56,7 +58,7 @@ async def get_metrics(context: Context, call: Call) -> Reply:
         if not may_administer(person.user):
             raise Forbidden("metrics are for loopback and for admins")
     registry = CollectorRegistry()
-    registry.register(GateCollector(context, await _unknown_outcomes(context)))
+    registry.register(GateCollector(context, await _unknown_outcomes(context), await _log(context)))
     return Reply(generate_latest(registry), content_type=CONTENT_TYPE_LATEST.encode())
 
 
@@ -68,12 +70,21 @@ async def _unknown_outcomes(context: Context) -> int | None:
         return None
 
 
+async def _log(context: Context) -> LogState | None:
+    """As above."""
+    try:
+        return await context.gate.store.scan(lambda tx: measure(tx, context.gate.env))
+    except Unavailable:
+        return None
+
+
 @dataclass(slots=True, eq=False)
 class GateCollector(Collector):
     """Counts that the gate keeps anyway. No label's value comes from a caller."""
 
     context: Context
     unknown_outcomes: int | None
+    log: LogState | None
 
     def collect(self) -> list[Metric]:
         gate = self.context.gate
@@ -97,7 +108,17 @@ class GateCollector(Collector):
         )
         if self.unknown_outcomes is not None:
             unknown.add_metric([], self.unknown_outcomes)
-        return [decisions, refusals, held, waiters, waiting, commits, writes, unknown]
+        return [decisions, refusals, held, waiters, waiting, commits, writes, unknown, *self._log()]
+
+    def _log(self) -> list[Metric]:
+        if self.log is None:
+            return []
+        waits = self.log.lag / SECOND
+        return [
+            GaugeMetricFamily("stacksona_gate_log_entries", "Entries in the sealed logs", self.log.entries),
+            GaugeMetricFamily("stacksona_gate_log_unsealed", "Entries not sealed yet", self.log.unsealed),
+            GaugeMetricFamily("stacksona_gate_log_lag_seconds", "How long the oldest of those waits", waits),
+        ]
 
 
 OPERATIONS: Final = (

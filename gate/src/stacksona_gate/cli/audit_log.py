@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from stacksona_gate.cli.audit import audit
 from stacksona_gate.cli.options import Database, Json
-from stacksona_gate.cli.session import answer, on_gate
+from stacksona_gate.cli.session import answer, on_gate, table
 from stacksona_gate.cli.whole_files import whole_file
+from stacksona_gate.domain.audit import COMMAND_LINE
+from stacksona_gate.domain.errors import Malformed
 from stacksona_gate.service.installation import DEFAULT_TENANT as TENANT
 
 if TYPE_CHECKING:
     from stacksona_gate.domain.checkpoints import Checkpoint
     from stacksona_gate.service.gate import Gate
-    from stacksona_gate.store.base import Tx
+    from stacksona_gate.service.publishing import Publishing
+    from stacksona_gate.service.transactions import Tx
 
 Out = Annotated[
     Path | None, typer.Option("--out", metavar="FILE", help="The file to write; without it, standard output.")
+]
+Given = Annotated[
+    Path | None, typer.Option("--set", metavar="FILE", help="What to set: JSON, as this command prints it.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the file.")]
 
@@ -71,6 +77,50 @@ def _rotated(tx: Tx, gate: Gate) -> dict[str, str]:
 
     made = rotate_log_key(tx, gate.env, gate.root)
     return {"kid": made.kid, "public_key": str(verifier_key(origin_of(tx, TENANT), made))}
+
+
+@audit.command("publishing")
+def publishing(given: Given = None, as_json: Json = False, database: Database = None) -> None:
+    """Show where checkpoints are published and who cosigns them; with --set, change it.
+
+    The file holds the JSON that the command prints with --json.
+    """
+    wanted = None if given is None else _wanted(given)
+    now = on_gate(database, lambda gate: gate.store.write(lambda tx: _published(tx, gate, wanted)))
+    answer(now, _told(now), as_json=as_json)
+
+
+def _wanted(path: Path) -> Publishing:
+    """Raises Malformed, OSError."""
+    import msgspec
+
+    from stacksona_gate.service.publishing import Publishing
+
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Publishing)
+    except msgspec.MsgspecError as error:
+        raise Malformed(f"{path}: {error}") from None
+
+
+def _published(tx: Tx, gate: Gate, wanted: Publishing | None) -> dict[str, Any]:
+    import msgspec
+
+    from stacksona_gate.service.publishing import change_publishing, read_publishing
+
+    if wanted is not None:
+        change_publishing(tx, gate.env, COMMAND_LINE, TENANT, wanted)
+    built: dict[str, Any] = msgspec.to_builtins(read_publishing(tx, TENANT))
+    return built
+
+
+def _told(now: dict[str, Any]) -> list[str]:
+    places = [("file", now["file"]), ("url", now["url"]), ("mail", ", ".join(now["mail"]))]
+    rows = [(name, str(place)) for name, place in places if place]
+    rows += [(f"witness {one['name']}", one["url"]) for one in now["witnesses"]]
+    often = (
+        f"every {now['every_minutes']} minutes" if now["every_minutes"] else "never: checkpoints are there to be had"
+    )
+    return table([("published", often), *rows])
 
 
 def _save(out: Path | None, text: str, *, force: bool) -> None:

@@ -26,6 +26,7 @@ from stacksona_gate.store.base import Tx
 
 SEALED_AT_ONCE: Final = 500
 """Entries per transaction: decisions in the same batch wait for it, a few milliseconds."""
+COUNTED_MOST: Final = 100_000
 TRIES: Final = 50
 """How often sealing starts over because another process was faster, before it says so."""
 
@@ -120,10 +121,17 @@ async def seal_next(gate: Gate, tenant_id: str, most: int = SEALED_AT_ONCE) -> i
     prepared = await gate.store.scan(lambda tx: prepare(tx, gate.env, gate.root, tenant_id, most))
     if prepared is None:
         return 0
+
+    def unit(tx: Tx) -> Checkpoint | None:
+        made = commit(tx, prepared)
+        gate.env.reached("seal.before_commit")
+        return made
+
     try:
-        made = await gate.store.write(lambda tx: commit(tx, prepared))
+        made = await gate.store.write(unit)
     except Conflict:
         return None
+    gate.env.reached("seal.after_commit")
     return None if made is None else len(prepared.seqs)
 
 
@@ -203,6 +211,25 @@ def root_of(tx: Tx, tenant_id: str, size: int) -> bytes:
         return merkle.root_at(tree(tx, tenant_id), size)
     except ValueError as error:
         raise _broken(tenant_id, str(error)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class LogState:
+    """All workspaces' logs together. ``lag``: microseconds for which the oldest unsealed entry waits."""
+
+    entries: int
+    unsealed: int
+    lag: int
+
+
+def measure(tx: Tx, env: Environment) -> LogState:
+    """For metrics. Unsealed entries are counted up to COUNTED_MOST in each workspace."""
+    tenants = [tenant.id for tenant in tx.tenants.list_all()]
+    backlogs = [tx.log.measure_backlog(tenant_id, COUNTED_MOST) for tenant_id in tenants]
+    since = [one.oldest_at for one in backlogs if one.oldest_at is not None]
+    lag = max(0, env.now() - min(since)) if since else 0
+    sizes = [max(0, _size(tx.log.newest(tenant_id))) for tenant_id in tenants]
+    return LogState(sum(sizes), sum(one.entries for one in backlogs), lag)
 
 
 def _require(tx: Tx, tenant_id: str, size: int) -> None:

@@ -4,20 +4,53 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 
-from stacksona_gate.api.fields import accepts, tagged_reply, whole
+from stacksona_gate.api.fields import accepts, read_as, require_match, tagged_reply, whole
 from stacksona_gate.api.http import Call, Reply
 from stacksona_gate.api.people import PeopleContext
+from stacksona_gate.domain.audit import Actor
 from stacksona_gate.domain.errors import Invalid
 from stacksona_gate.domain.times import rfc3339, rfc3339_or_none
 from stacksona_gate.service import log
 from stacksona_gate.service.log_keys import signer_of
+from stacksona_gate.service.publishing import (
+    LONGEST_MINUTES,
+    MAIL_MOST,
+    PATTERN_MOST,
+    WITNESSES_MOST,
+    Publishing,
+    change_publishing,
+    read_publishing,
+)
 from stacksona_gate.service.transactions import Tx
 
 SIZE_MOST: Final = 2**62
+
+Text = Annotated[str, Meta(max_length=2000)]
+
+
+class WitnessBody(msgspec.Struct, forbid_unknown_fields=True):
+    """A witness (C2SP tlog-witness). `url`: what comes before `/add-checkpoint`; `vkey`: the verifier key that it signs
+    with, of type 4."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=100)]
+    url: Text
+    vkey: Text
+
+
+class PublishingBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Where checkpoints go, every so many minutes; 0 is never. `file` is a path in the workspace's folder below the one
+    that the operator has named, `{size}` in it the size of the log."""
+
+    every_minutes: Annotated[int, Meta(ge=0, le=LONGEST_MINUTES)] = 0
+    file: Annotated[str, Meta(max_length=PATTERN_MOST)] | None = None
+    url: Text | None = None
+    mail: Annotated[list[Text], Meta(max_length=MAIL_MOST)] = []
+    witnesses: Annotated[list[WitnessBody], Meta(max_length=WITNESSES_MOST)] = []
 
 
 class CheckpointAnswer(msgspec.Struct):
@@ -110,3 +143,29 @@ def _texts(hashes: Sequence[bytes]) -> list[str]:
 
 def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
+
+
+async def get_publishing(context: PeopleContext, call: Call) -> Reply:
+    """Where the workspace's checkpoints are published, by which witnesses they are cosigned, and how often."""
+    person = await context.auditor(call)
+    found = await context.gate.store.scan(lambda tx: read_publishing(tx, person.user.tenant_id))
+    return tagged_reply(_body(found))
+
+
+async def put_publishing(context: PeopleContext, call: Call) -> Reply:
+    """Sets all of it; a field that is left out is switched off. What fails later is told in a notice."""
+    person = await context.admin(call)
+    body = await read_as(call, PublishingBody)
+    wanted = msgspec.convert(msgspec.to_builtins(body), Publishing)
+    gate, tenant_id = context.gate, person.user.tenant_id
+
+    def unit(tx: Tx, actor: Actor) -> Publishing:
+        require_match(call, _body(read_publishing(tx, tenant_id)))
+        change_publishing(tx, gate.env, actor, tenant_id, wanted)
+        return wanted
+
+    return tagged_reply(_body(await context.change(person, unit)))
+
+
+def _body(publishing: Publishing) -> PublishingBody:
+    return msgspec.convert(msgspec.to_builtins(publishing), PublishingBody)
