@@ -51,6 +51,9 @@ _EXAMPLES: Final[Json] = {
     "attachment_id": "att_01KB3YQ6ZC9R4V7T2M8N5P0XWD",
     "token_id": "tok_01KB3YQ6ZC9R4V7T2M8N5P0XWD",
     "from": 1,
+    "delivery_id": "msg_01KB3YQ6ZC9R4V7T2M8N5P0XWD",
+    "notice_id": "ntc_01KB3YQ6ZC9R4V7T2M8N5P0XWD",
+    "url": "https://ops.example.com/stacksona",
 }
 _BY_BODY: Final[dict[str, Json]] = {
     "NewAgent": {"name": "support-bot"},
@@ -58,6 +61,8 @@ _BY_BODY: Final[dict[str, Json]] = {
     "NewVerifier": {"name": "payments", "tools": ["issue_refund"]},
     "VerifierPatch": {"enabled": False},
     "KeyRotation": {"overlap": 3600},
+    "SecretRotation": {"overlap": 86400},
+    "Replay": {"state": "dead", "agent": "support-bot", "limit": 100},
     "NewToken": {"name": "nightly report"},
     "UserPatch": {"role": "auditor"},
     "RulePatch": {"limit": "300"},

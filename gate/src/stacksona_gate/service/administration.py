@@ -8,6 +8,7 @@ from stacksona_gate.domain.agents import Agent, Key, Verifier
 from stacksona_gate.domain.audit import Actor, Entry
 from stacksona_gate.domain.errors import Forbidden, NotFound
 from stacksona_gate.domain.people import PersonalToken, User, may_administer
+from stacksona_gate.domain.webhooks import Endpoint
 from stacksona_gate.service.agents import get_agent
 from stacksona_gate.service.redaction import for_person
 from stacksona_gate.store.base import SigningKey, Tx
@@ -19,6 +20,8 @@ class AgentView:
 
     agent: Agent
     keys: tuple[Key, ...]
+    endpoint: Endpoint | None = None
+    """Where its webhooks go; None: it never had any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,8 @@ def agent_id_of(tx: Tx, tenant_id: str, agent: str) -> str:
 
 
 def _agent_view(tx: Tx, agent: Agent) -> AgentView:
-    return AgentView(agent, tuple(tx.keys.list_for(agent.tenant_id, agent.id)))
+    keys = tuple(tx.keys.list_for(agent.tenant_id, agent.id))
+    return AgentView(agent, keys, tx.webhooks.find_endpoint(agent.tenant_id, agent.id))
 
 
 def list_verifiers(tx: Tx, tenant_id: str) -> tuple[VerifierView, ...]:

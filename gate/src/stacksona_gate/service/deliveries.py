@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 
 from stacksona_gate.domain import webhooks
 from stacksona_gate.domain.audit import Actor
 from stacksona_gate.domain.errors import Conflict, NotFound
+from stacksona_gate.domain.people import User
 from stacksona_gate.domain.times import rfc3339
 from stacksona_gate.domain.webhooks import Attempt, Delivery, DeliveryFilter, Endpoint, Queue
 from stacksona_gate.service.endpoints import find_endpoint, get_endpoint
 from stacksona_gate.service.environment import Environment
+from stacksona_gate.service.redaction import for_person
 from stacksona_gate.service.webhooks import put, record_delivery
 from stacksona_gate.store.base import Tx
 
@@ -38,14 +41,10 @@ def list_deliveries(tx: Tx, tenant_id: str, where: DeliveryFilter, agent: str | 
         endpoint = find_endpoint(tx, tenant_id, agent)
         if endpoint is None:
             return DeliveryPage((), None)
-        where = _of(where, endpoint.id)
-    found = tx.webhooks.list_deliveries(tenant_id, where)
-    more = len(found) == where.limit
-    return DeliveryPage(tuple(found), str(found[-1].seq) if more and found else None)
-
-
-def _of(where: DeliveryFilter, endpoint_id: str) -> DeliveryFilter:
-    return DeliveryFilter(where.state, endpoint_id, where.before, where.limit)
+        where = replaced(where, endpoint_id=endpoint.id)
+    found = tx.webhooks.list_deliveries(tenant_id, replaced(where, limit=where.limit + 1))
+    listed = tuple(found[: where.limit])
+    return DeliveryPage(listed, str(listed[-1].seq) if len(found) > where.limit else None)
 
 
 def view_delivery(tx: Tx, tenant_id: str, delivery_id: str) -> DeliveryView:
@@ -56,10 +55,21 @@ def view_delivery(tx: Tx, tenant_id: str, delivery_id: str) -> DeliveryView:
     return DeliveryView(delivery, tuple(tx.webhooks.list_attempts(tenant_id, delivery_id)))
 
 
-def deliveries_of(tx: Tx, tenant_id: str, request_id: str) -> tuple[DeliveryView, ...]:
-    """A thread's, oldest first."""
-    found = tx.webhooks.list_of_request(tenant_id, request_id)
-    return tuple(DeliveryView(one, tuple(tx.webhooks.list_attempts(tenant_id, one.id))) for one in found)
+def show_delivery(tx: Tx, user: User, delivery_id: str) -> DeliveryView:
+    """As this person may see it: what a receiver says may repeat what is masked. Raises NotFound."""
+    return _shown(tx, user, view_delivery(tx, user.tenant_id, delivery_id))
+
+
+def deliveries_of(tx: Tx, user: User, request_id: str) -> tuple[DeliveryView, ...]:
+    """A thread's as this person may see them, oldest first."""
+    found = tx.webhooks.list_of_request(user.tenant_id, request_id)
+    return tuple(_shown(tx, user, view_delivery(tx, user.tenant_id, one.id)) for one in found)
+
+
+def _shown(tx: Tx, user: User, view: DeliveryView) -> DeliveryView:
+    redactor = for_person(tx, user)
+    attempts = (replaced(one, answer=redactor.text(one.answer)) for one in view.attempts)
+    return DeliveryView(view.delivery, tuple(attempts))
 
 
 def endpoints_of(tx: Tx, tenant_id: str, ids: Iterable[str]) -> dict[str, Endpoint]:

@@ -6,15 +6,19 @@ from typing import Any
 
 import pytest
 from gate.tests.api.people import House
-from gate.tests.factories import second_tenant
+from gate.tests.factories import START, second_tenant
 
 from stacksona_gate.api.admin.routes import ADMIN_OPERATIONS
 from stacksona_gate.api.routing import Operation
 from stacksona_gate.domain.audit import COMMAND_LINE
+from stacksona_gate.domain.webhooks import Delivery
 from stacksona_gate.service.people import create_token
 
 READS = [operation for operation in ADMIN_OPERATIONS if operation.method == "GET"]
 CHANGES = [operation for operation in ADMIN_OPERATIONS if operation.method != "GET"]
+DELIVERY = Delivery(
+    0, "default", "msg_1", "workspace", None, None, "test", "dead", 1, 1, START, None, None, 1, START, "{}"
+)
 OWN = "/api/admin/users/{user_id}/tokens"
 
 
@@ -32,6 +36,8 @@ def filled(operation: Operation, home: House) -> str:
         "user_id": home.world.admin.id,
         "token_id": "tok_x",
         "version": "1",
+        "delivery_id": "msg_1",
+        "notice_id": "ntc_x",
     }
     where = operation.path
     for name, value in values.items():
@@ -58,6 +64,7 @@ async def test_an_auditor_changes_nothing(home: House, operation: Operation) -> 
 @pytest.mark.parametrize("operation", READS, ids=named)
 async def test_an_auditor_reads_what_an_admin_reads(home: House, operation: Operation) -> None:
     await home.world.new_verifier()
+    await home.world.write(lambda tx: tx.webhooks.insert(DELIVERY))
     rule = (await home.ada.get("/api/admin/rules")).json()["rules"][0]["id"]
     where = filled(operation, home).replace("rul_x", rule)
     olgas, adas = await home.olga.get(where), await home.ada.get(where)

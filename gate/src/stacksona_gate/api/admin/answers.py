@@ -10,6 +10,7 @@ from stacksona_gate.api.admin.bodies import Action, Role, RuleType, WhenMissing
 from stacksona_gate.domain.agents import Key
 from stacksona_gate.domain.people import PersonalToken, User
 from stacksona_gate.domain.times import rfc3339, rfc3339_or_none
+from stacksona_gate.domain.webhooks import Endpoint
 from stacksona_gate.service.administration import AgentView, VerifierView
 from stacksona_gate.service.policy_edits import PlacedRule, Tool
 
@@ -22,6 +23,15 @@ class KeyHint(msgspec.Struct):
     created_at: str
     expires_at: str | None
     revoked_at: str | None
+
+
+class WebhookState(msgspec.Struct):
+    """How an agent's webhook does. The secret before the one in use signs beside it until `previous_secret_until`."""
+
+    failing_since: str | None
+    switched_off_at: str | None
+    switched_off_because: str | None
+    previous_secret_until: str | None
 
 
 class AgentAnswer(msgspec.Struct, kw_only=True):
@@ -39,6 +49,7 @@ class AgentAnswer(msgspec.Struct, kw_only=True):
     reviewers: list[str]
     created_at: str
     keys: list[KeyHint]
+    webhook: WebhookState | None
 
 
 class AgentSecrets(AgentAnswer, kw_only=True):
@@ -271,7 +282,19 @@ def agent_fields(view: AgentView) -> dict[str, Any]:
         "reviewers": list(agent.reviewers),
         "created_at": rfc3339(agent.created_at),
         "keys": [_hint(key) for key in view.keys],
+        "webhook": _webhook(view.endpoint),
     }
+
+
+def _webhook(endpoint: Endpoint | None) -> WebhookState | None:
+    if endpoint is None or endpoint.url is None:
+        return None
+    return WebhookState(
+        rfc3339_or_none(endpoint.failing_since),
+        rfc3339_or_none(endpoint.switched_off_at),
+        endpoint.switched_off_because,
+        rfc3339_or_none(endpoint.previous_until),
+    )
 
 
 def agent_answer(view: AgentView) -> AgentAnswer:

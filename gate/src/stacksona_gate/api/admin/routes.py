@@ -14,6 +14,7 @@ from stacksona_gate.api.admin import (
     bodies,
     exports,
     log,
+    notices,
     outcomes,
     policy,
     redaction,
@@ -23,11 +24,14 @@ from stacksona_gate.api.admin import (
     tools,
     users,
     verifiers,
+    webhooks,
 )
+from stacksona_gate.api.admin import webhook_answers as sent
 from stacksona_gate.api.fields import PAGE, PAGE_MOST
 from stacksona_gate.api.http import Call, Reply
 from stacksona_gate.api.people import PeopleContext
 from stacksona_gate.api.routing import Operation, Parameter
+from stacksona_gate.domain.webhooks import STATES
 
 _Handler = Callable[[PeopleContext, Call], Awaitable[Reply]]
 
@@ -54,6 +58,10 @@ _EXPORT: Final = (
     ),
     Parameter("from", "query", "Entries from this time on", _MOMENT),
     Parameter("to", "query", "Entries before this time", _MOMENT),
+)
+_SENT: Final = (
+    Parameter("state", "query", "Only deliveries in this state", {"type": "string", "enum": [*STATES]}),
+    Parameter("agent", "query", "Only those of this agent, by id or name, or `workspace`", {"type": "string"}),
 )
 _PAGE: Final = (
     Parameter(
@@ -216,6 +224,10 @@ _TIME: Final = (
 _LOG: Final = (
     _get("audit/checkpoint", log.get_checkpoint, "Audit and settings", log.CheckpointAnswer, errors=(401, 403, 503)),
     _get("audit/proof", log.get_proof, "Audit and settings", log.InclusionAnswer, *_INCLUSION),
+    _get("audit/publishing", log.get_publishing, "Audit and settings", log.PublishingBody, errors=(401, 403, 503)),
+    _change(
+        "PUT", "audit/publishing", log.put_publishing, "Audit and settings", log.PublishingBody, log.PublishingBody
+    ),
     _get("audit/consistency", log.get_consistency, "Audit and settings", log.ConsistencyAnswer, *_CONSISTENCY),
 )
 
@@ -250,6 +262,94 @@ _PRIVACY: Final = (
     ),
 )
 
+_WEBHOOKS: Final = (
+    _get("webhook-deliveries", webhooks.get_deliveries, "Webhooks", sent.DeliveryList, *_SENT, *_PAGE, errors=_LIST),
+    Operation(
+        "POST",
+        "/api/admin/webhook-deliveries/replay",
+        webhooks.replay_many,
+        "Webhooks",
+        "person",
+        body=sent.Replay,
+        answer=sent.Replayed,
+        errors=(400, 401, 403, 404, 409, 413, 415, 422, 503),
+    ),
+    _get("webhook-deliveries/{delivery_id}", webhooks.get_delivery, "Webhooks", sent.DeliveryDetails),
+    Operation(
+        "POST",
+        "/api/admin/webhook-deliveries/{delivery_id}/replay",
+        webhooks.replay,
+        "Webhooks",
+        "person",
+        answer=sent.DeliveryAnswer,
+        errors=(401, 403, 404, 409, 503),
+    ),
+    Operation(
+        "POST",
+        "/api/admin/agents/{agent_id}/webhook-test",
+        webhooks.send_test,
+        "Webhooks",
+        "person",
+        answer=sent.DeliveryAnswer,
+        status=201,
+        errors=(401, 403, 404, 409, 503),
+    ),
+    Operation(
+        "POST",
+        "/api/admin/agents/{agent_id}/webhook-secret",
+        webhooks.rotate_secret,
+        "Webhooks",
+        "person",
+        body=sent.SecretRotation,
+        answer=sent.WebhookSecret,
+        status=201,
+        errors=_CHANGE,
+        parameters=(_MATCH,),
+    ),
+    _change("PUT", "agents/{agent_id}/webhook-switch-off", webhooks.switch_off, "Webhooks", None, answers.AgentAnswer),
+    _change(
+        "DELETE", "agents/{agent_id}/webhook-switch-off", webhooks.switch_on, "Webhooks", None, answers.AgentAnswer
+    ),
+    _get(
+        "workspace-webhook", webhooks.get_workspace_webhook, "Webhooks", sent.WorkspaceWebhook, errors=(401, 403, 503)
+    ),
+    _change(
+        "PUT",
+        "workspace-webhook",
+        webhooks.put_workspace_webhook,
+        "Webhooks",
+        sent.WorkspaceWebhookBody,
+        sent.WorkspaceWebhook,
+    ),
+    _change("DELETE", "workspace-webhook", webhooks.delete_workspace_webhook, "Webhooks", None, sent.WorkspaceWebhook),
+    _change(
+        "PUT",
+        "workspace-webhook/switch-off",
+        webhooks.switch_workspace_webhook_off,
+        "Webhooks",
+        None,
+        sent.WorkspaceWebhook,
+    ),
+    _change(
+        "DELETE",
+        "workspace-webhook/switch-off",
+        webhooks.switch_workspace_webhook_on,
+        "Webhooks",
+        None,
+        sent.WorkspaceWebhook,
+    ),
+    _get("notices", notices.get_notices, "Webhooks", sent.NoticeList, errors=(401, 403, 503)),
+    Operation(
+        "DELETE",
+        "/api/admin/notices/{notice_id}",
+        notices.delete_notice,
+        "Webhooks",
+        "person",
+        answer=sent.NoticeAnswer,
+        errors=(401, 403, 404, 503),
+    ),
+)
+
 _INSTALLATION: Final = (
     _get("audit", audit.get_audit, "Audit and settings", answers.AuditPage, *_PAGE, errors=_LIST),
     Operation(
@@ -275,4 +375,14 @@ _INSTALLATION: Final = (
     ),
 )
 
-ADMIN_OPERATIONS: Final = (*_TIME, *_AGENTS, *_VERIFIERS, *_POLICY, *_USERS, *_LOG, *_PRIVACY, *_INSTALLATION)
+ADMIN_OPERATIONS: Final = (
+    *_TIME,
+    *_AGENTS,
+    *_VERIFIERS,
+    *_POLICY,
+    *_USERS,
+    *_LOG,
+    *_PRIVACY,
+    *_WEBHOOKS,
+    *_INSTALLATION,
+)
