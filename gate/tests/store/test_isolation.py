@@ -14,6 +14,7 @@ from stacksona_gate.domain.errors import Conflict
 from stacksona_gate.domain.people import PersonalToken, Session
 from stacksona_gate.domain.requests import Attachment, Note, Outcome, TaskEvent, ThreadFilter
 from stacksona_gate.domain.sealed_log import KeptCheckpoint
+from stacksona_gate.domain.times import DAY
 from stacksona_gate.domain.webhooks import Attempt, Delivery, DeliveryFilter, Notice
 from stacksona_gate.store import base
 from stacksona_gate.store.base import Idempotency, Tx
@@ -80,6 +81,16 @@ FINDS: dict[str, Probe] = {
     "people.count_failures": lambda tx, ids: tx.people.count_failures(OTHER, "account:a", 0),
     "audit.list_entries": lambda tx, ids: tx.audit.list_entries(OTHER, request_id=ids.request),
     "replays.find": lambda tx, ids: tx.replays.find(OTHER, "scope", START),
+    "erasure.list_states": lambda tx, ids: tx.erasure.list_states(OTHER, after=0, created_before=2**60, limit=9),
+    "erasure.find_state": lambda tx, ids: tx.erasure.find_state(OTHER, ids.request),
+    "erasure.list_requests": lambda tx, ids: tx.erasure.list_requests(OTHER, after=0, limit=9),
+    "erasure.list_loose_events": lambda tx, ids: tx.erasure.list_loose_events(OTHER, after=0, limit=9),
+    "erasure.erase_request": lambda tx, ids: tx.erasure.erase_request(OTHER, ids.request, START),
+    "erasure.erase_event": lambda tx, ids: tx.erasure.erase_event(OTHER, "evt_1", START),
+    "erasure.erase_loose_events": lambda tx, ids: tx.erasure.erase_loose_events(OTHER, 2**60, 9),
+    "erasure.list_replays": lambda tx, ids: tx.erasure.list_replays(OTHER, after=(0, ""), limit=9),
+    "erasure.list_entries_of_user": lambda tx, ids: tx.erasure.list_entries_of_user(OTHER, ids.user, after=0, limit=9),
+    "erasure.erase_entries": lambda tx, ids: tx.erasure.erase_entries(OTHER, _waiting(tx, ids)),
     "webhooks.find_endpoint": lambda tx, ids: tx.webhooks.find_endpoint(OTHER, ids.agent),
     "webhooks.lock_endpoint": lambda tx, ids: tx.webhooks.lock_endpoint(OTHER, ids.agent),
     "webhooks.find": lambda tx, ids: tx.webhooks.find(OTHER, "msg_1"),
@@ -113,6 +124,8 @@ FINDS: dict[str, Probe] = {
 }
 
 CHANGES: dict[str, Probe] = {
+    "erasure.replace_replay": lambda tx, ids: tx.erasure.replace_replay(OTHER, START // DAY, "scope", "theirs"),
+    "erasure.rename_author": lambda tx, ids: tx.erasure.rename_author(OTHER, ids.user, "theirs"),
     "requests.set_outcome": lambda tx, ids: tx.requests.set_outcome(OTHER, ids.request, "executed"),
     "tenants.bump_config": lambda tx, ids: tx.tenants.bump_config(OTHER),
     "tenants.set_setting": lambda tx, ids: tx.tenants.set_setting(OTHER, "mode", "theirs"),
@@ -182,7 +195,8 @@ def everything(tx: Tx, tenant: str, ids: Ids) -> list[object]:
     return [
         [tx.tenants.find(tenant), tx.tenants.get_setting(tenant, "mode"), tx.agents.list_all(tenant)],
         [tx.agents.get_webhook_secret(tenant, ids.agent), tx.keys.list_for(tenant, ids.agent)],
-        [tx.requests.find(tenant, ids.request)],
+        [tx.requests.find(tenant, ids.request), tx.replays.find(tenant, "scope", START)],
+        [tx.conversation.list_notes(tenant, ids.request), tx.people.list_tokens(tenant, ids.user)],
         [tx.people.find_session("session"), tx.people.count_failures(tenant, "account:a", 0)],
         [tx.log.newest(tenant), tx.log.find_tile(tenant, 0, 0), tx.log.list_sealed(tenant, 0, 99, below=99)],
         [tx.webhooks.list_deliveries(tenant, DeliveryFilter()), tx.webhooks.list_attempts(tenant, "msg_2")],
