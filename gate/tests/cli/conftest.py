@@ -63,6 +63,13 @@ class Shell:
 
         return asyncio.run(look())
 
+    def written[T](self, unit: Callable[[Tx], T]) -> T:
+        async def write() -> T:
+            async with opened(read_settings({}, database_url=self.database)) as gate:
+                return await gate.store.write(unit)
+
+        return asyncio.run(write())
+
 
 @pytest.fixture
 def shell(database: str) -> Shell:

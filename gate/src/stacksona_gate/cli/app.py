@@ -106,7 +106,7 @@ def _signing_key() -> typer.Typer:
 
 
 def _webhooks() -> typer.Typer:
-    from stacksona_gate.cli.webhooks import webhooks
+    from stacksona_gate.cli.deliveries import webhooks
 
     return webhooks
 
@@ -124,7 +124,7 @@ COMMANDS: Final[dict[str, tuple[Callable[[], typer.Typer], str]]] = {
     "outcomes": (_outcomes, "What became of actions whose approvals were used: unknown."),
     "retention": (_retention, "How long content is kept: show, set, run."),
     "erase": (_erase, "Erase one person's data; proofs stay."),
-    "webhooks": (_webhooks, "Webhooks, on the developer's machine: listen."),
+    "webhooks": (_webhooks, "Webhooks: list, show, replay, test, rotate-secret, switch-on, listen."),
     "db": (_db, "The database: migrate, backup."),
     "data-key": (_data_key, "The keys that content rests encrypted with: rotate."),
     "signing-key": (_signing_key, "The key that signs approvals: rotate."),

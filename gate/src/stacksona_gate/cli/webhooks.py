@@ -28,7 +28,7 @@ BODY_MOST: Final = 1_000_000
 IDLE_SECONDS: Final = 10
 NOTED: Final[tuple[str, ...]] = ("webhook-id", "webhook-timestamp", "webhook-signature", "content-type", "user-agent")
 
-webhooks = group("Webhooks, on the developer's machine: listen.")
+webhooks = group("Webhooks: what was sent, and the receiver's side on the developer's machine.")
 
 Secrets = Annotated[
     list[str] | None,
