@@ -53,7 +53,7 @@ def test_a_reminder_moved_in_the_setting_waits_for_its_new_time() -> None:
 
 
 def test_what_was_said_is_not_said_again_under_a_changed_setting() -> None:
-    assert next_step(asked(remind_at=MOST, reminders=1), (50, 95), MOST).event is None
+    assert next_step(asked(remind_at=MOST, reminders=1), (50, 95), MOST).said is None
 
 
 @pytest.mark.parametrize("percents", [(), (50,)])
@@ -89,10 +89,10 @@ def test_whatever_the_clock_does_each_reminder_is_said_at_most_once_and_never_ea
     request, said = asked(remind_at=first_reminder(START, 10 * HOUR, percents)), []
     for now in clock:
         step = next_step(request, percents, now)
-        if step.event:
+        if step.said:
             assert request.remind_at is not None
             assert now >= request.remind_at
-            said.append(step.event)
+            said.append(step.said)
         request = asked(remind_at=step.remind_at, reminders=len(said))
     assert len(said) <= len(percents)
     assert said.count(ESCALATED) <= 1

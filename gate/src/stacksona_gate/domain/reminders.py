@@ -9,8 +9,8 @@ from stacksona_gate.domain.requests import Request
 from stacksona_gate.domain.times import HOUR
 
 REMINDERS_MOST: Final = 10
-REMINDED: Final = "thread.reminded"
-ESCALATED: Final = "thread.escalated"
+REMINDED: Final = "reminded"
+ESCALATED: Final = "escalated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +25,9 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a due reminder leads to. ``event`` None: nothing is said now."""
+    """What a due reminder leads to. ``said`` None: nothing is said now."""
 
-    event: str | None
+    said: str | None
     remind_at: int | None
 
 

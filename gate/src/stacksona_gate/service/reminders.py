@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from stacksona_gate.domain.audit import GATE
-from stacksona_gate.domain.reminders import Timing, next_step
+from stacksona_gate.domain.reminders import ESCALATED, REMINDED, Timing, next_step
 from stacksona_gate.domain.requests import Request
 from stacksona_gate.domain.times import rfc3339_or_none
 from stacksona_gate.service.environment import Environment
@@ -14,6 +15,8 @@ from stacksona_gate.service.threads import record
 from stacksona_gate.service.timing import read_timing
 from stacksona_gate.service.webhooks import notify
 from stacksona_gate.store.base import Tx
+
+_EVENTS: Final = {REMINDED: "thread.reminded", ESCALATED: "thread.escalated"}
 
 
 def remind_all(tx: Tx, env: Environment, due: Iterable[Request]) -> None:
@@ -31,11 +34,12 @@ def remind_all(tx: Tx, env: Environment, due: Iterable[Request]) -> None:
 
 def _remind(tx: Tx, env: Environment, request: Request, percents: tuple[int, ...], now: int) -> None:
     step = next_step(request, percents, now)
-    reminders = request.reminders + (step.event is not None)
-    if not tx.requests.set_reminder(request, step.remind_at, reminders) or step.event is None:
+    reminders = request.reminders + (step.said is not None)
+    if not tx.requests.set_reminder(request, step.remind_at, reminders) or step.said is None:
         return
-    record(tx, env, request, step.event, actor=GATE)
-    notify(tx, env, request.tenant_id, step.event, told(tx, env, request))
+    event = _EVENTS[step.said]
+    record(tx, env, request, event, actor=GATE)
+    notify(tx, env, request.tenant_id, event, told(tx, env, request))
 
 
 def told(tx: Tx, env: Environment, request: Request) -> dict[str, object]:
