@@ -50,7 +50,7 @@ from stacksona_gate.service.sealer import SEAL_SECONDS, Sealer
 from stacksona_gate.service.secrets import RootSecret, RootWrapping
 from stacksona_gate.service.sweeping import keep_sweeping
 from stacksona_gate.service.wakeups import Wakeups
-from stacksona_gate.store.base import Change, Store
+from stacksona_gate.store.base import Change, Store, Tx
 from stacksona_gate.store.sqlite import SQLiteStore
 from stacksona_gate.web.routes import missing
 from stacksona_gate.web.routes import routes as web_routes
@@ -76,13 +76,18 @@ def environment(settings: Settings, public_url: str) -> Environment:
 async def build_gate(store: Store, env: Environment, root: RootSecret) -> Gate:
     """A gate over a started store. Raises Unavailable when it could not decide or sign."""
     store.unlock(RootWrapping(root, env))
-    await store.write(lambda tx: (ensure_installation(tx, env, root), ensure_log_key(tx, env, root)))
+    await store.write(lambda tx: _install(tx, env, root))
     keyring = await store.read(lambda tx: read_keyring(tx, env, root))
     gate = Gate(store, env, root, Directory(store, env), keyring, Wakeups(), RefusalLog())
     store.watch(gate.directory.changed)
     store.watch(gate.wakeups.changed)
     store.watch(_Keys(gate).changed)
     return gate
+
+
+def _install(tx: Tx, env: Environment, root: RootSecret) -> None:
+    ensure_installation(tx, env, root)
+    ensure_log_key(tx, env, root)
 
 
 class _Keys:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from pathlib import Path
 
 import pytest
 from gate.tests.cli.conftest import Shell
+from typer.testing import CliRunner
 
+from stacksona_gate.cli import app
 from stacksona_gate.domain.checkpoints import open_checkpoint, parse_checkpoint
 from stacksona_gate.domain.errors import Invalid
 from stacksona_gate.domain.signed_notes import parse_verifier_key
@@ -55,3 +58,25 @@ def test_after_a_rotation_the_old_key_does_not_verify_what_comes(shell: Shell) -
     with pytest.raises(Invalid):
         open_checkpoint(note, [old])
     assert shell.done("audit", "key").splitlines() == [str(new), str(old)]
+
+
+def test_publishing_is_set_from_a_file_and_shown(shell: Shell, tmp_path: Path) -> None:
+    assert "never" in shell.done("audit", "publishing")
+    wanted = shell.json("audit", "publishing") | {"every_minutes": 30, "mail": ["audit@example.com"]}
+    (tmp_path / "wanted.json").write_text(json.dumps(wanted))
+    shell.done("audit", "publishing", "--set", str(tmp_path / "wanted.json"))
+    assert shell.json("audit", "publishing") == wanted
+    assert "every 30 minutes" in shell.done("audit", "publishing")
+
+
+@pytest.mark.parametrize("text", ["{", '{"every": 1}', '{"every_minutes": -1}', '{"file": "../x"}'])
+def test_publishing_that_is_wrong_changes_nothing(shell: Shell, tmp_path: Path, text: str) -> None:
+    (tmp_path / "wanted.json").write_text(text)
+    shell.refused("audit", "publishing", "--set", str(tmp_path / "wanted.json"))
+    assert shell.json("audit", "publishing")["every_minutes"] == 0
+
+
+@pytest.mark.parametrize("verb", ["checkpoint", "key", "rotate-key", "publishing"])
+def test_every_command_says_what_it_does_and_takes_a_database(verb: str) -> None:
+    result = CliRunner().invoke(app, ["audit", verb, "--help"])
+    assert (result.exit_code, "--database URL" in result.stdout) == (0, True)

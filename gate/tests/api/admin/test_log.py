@@ -10,7 +10,7 @@ from gate.tests.factories import TENANT
 
 from stacksona_gate.domain import merkle
 from stacksona_gate.domain.checkpoints import Checkpoint, open_checkpoint
-from stacksona_gate.domain.signed_notes import parse_verifier_key
+from stacksona_gate.domain.signed_notes import COSIGNATURE_V1, VerifierKey, parse_verifier_key
 from stacksona_gate.service.log import seal_now
 
 AUDIT = "/api/admin/audit"
@@ -81,3 +81,54 @@ async def test_what_is_not_there_is_not_proven(home: House, path: str, status: i
 async def test_reviewers_do_not_read_the_log(home: House, path: str) -> None:
     await sealed(home)
     assert (await home.rita.get(f"{AUDIT}/{path}")).status_code == 403
+
+
+# Publishing
+
+PUBLISHING = {
+    "every_minutes": 60,
+    "file": "{size}.txt",
+    "url": "https://example.com/log",
+    "mail": ["audit@example.com"],
+    "witnesses": [{"name": "w", "url": "https://w.example", "vkey": str(VerifierKey("w", COSIGNATURE_V1, bytes(32)))}],
+}
+
+
+async def test_publishing_is_read_as_it_was_set(home: House) -> None:
+    before = (await home.olga.get(f"{AUDIT}/publishing")).json()
+    answer = await home.ada.put(f"{AUDIT}/publishing", json=PUBLISHING)
+    assert before == {"every_minutes": 0, "file": None, "url": None, "mail": [], "witnesses": []}
+    assert (answer.status_code, answer.json()) == (200, PUBLISHING)
+    assert (await home.olga.get(f"{AUDIT}/publishing")).json() == PUBLISHING
+
+
+async def test_publishing_that_somebody_else_changed_is_not_overwritten(home: House) -> None:
+    tag = (await home.ada.get(f"{AUDIT}/publishing")).headers["etag"]
+    await home.ada.put(f"{AUDIT}/publishing", json=PUBLISHING)
+    answer = await home.ada.put(f"{AUDIT}/publishing", json={}, headers={"if-match": tag})
+    assert answer.status_code == 412
+
+
+async def test_auditors_do_not_change_where_checkpoints_go(home: House) -> None:
+    assert (await home.olga.put(f"{AUDIT}/publishing", json=PUBLISHING)).status_code == 403
+
+
+@pytest.mark.parametrize("wrong", [{"every_minutes": -1}, {"file": "/etc/passwd"}, {"url": "file:///x"}])
+async def test_wrong_publishing_is_refused_and_names_its_field(home: House, wrong: dict[str, object]) -> None:
+    answer = await home.ada.put(f"{AUDIT}/publishing", json=PUBLISHING | wrong)
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json()["errors"]] == list(wrong)
+
+
+async def test_a_field_that_nobody_knows_is_refused(home: House) -> None:
+    assert (await home.ada.put(f"{AUDIT}/publishing", json=PUBLISHING | {"to": 1})).status_code == 422
+
+
+async def test_metrics_tell_of_the_log(home: House) -> None:
+    made = await sealed(home)
+    await home.world.ask(100)
+    home.world.clock.advance(3)
+    text = (await home.nobody.get("/metrics")).text
+    assert f"stacksona_gate_log_entries {made.size}.0" in text
+    assert "stacksona_gate_log_unsealed 1.0" in text
+    assert "stacksona_gate_log_lag_seconds 3.0" in text

@@ -124,8 +124,8 @@ async def get_consistency(context: PeopleContext, call: Call) -> Reply:
     def read(tx: Tx) -> ConsistencyAnswer:
         to = log.latest_kept(tx, tenant_id).size if new is None else new
         proof = log.consistency(tx, tenant_id, old, to)
-        roots = [_base64(log.root_of(tx, tenant_id, size)) for size in (old, to)]
-        return ConsistencyAnswer(old, to, *roots, _texts(proof))
+        roots = _texts([log.root_of(tx, tenant_id, size) for size in (old, to)])
+        return ConsistencyAnswer(old, to, roots[0], roots[1], _texts(proof))
 
     return tagged_reply(await context.gate.store.scan(read))
 
