@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, Final
 
 import httpx2
@@ -195,7 +195,7 @@ BEFORE: Final[dict[str, Callable[[Faulty, httpx2.Request], httpx2.Response]]] = 
         Faulty.unnamed_replay,
     )
 }
-AFTER: Final[dict[str, Callable[[Faulty, httpx2.Request, Reply], httpx2.Response]]] = {"": Faulty.well} | {
+AFTER: Final[Mapping[str, Callable[[Faulty, httpx2.Request, Reply], httpx2.Response]]] = {"": Faulty.well} | {
     one.__name__: one
     for one in (
         Faulty.delay,

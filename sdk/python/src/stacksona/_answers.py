@@ -69,12 +69,12 @@ def members_of(answer: Answer, sent_id: str, *statuses: int) -> dict[str, Any]:
     """
     if 400 <= answer.status < 500:
         raise _refusal(answer, sent_id)
-    if answer.status not in statuses:
-        redirected = 300 <= answer.status < 400
-        what = f"a redirect ({answer.status}), which is never followed" if redirected else f"status {answer.status}"
-        raise UnexpectedAnswer(f"{what}: check the gate's address")
-    if answer.media_type != JSON:
+    if 300 <= answer.status < 400:
+        raise UnexpectedAnswer(f"a redirect ({answer.status}), which is never followed: check the gate's address")
+    if 200 <= answer.status < 300 and answer.media_type != JSON:
         raise Unreadable("the answer is not JSON: something between here and the gate answered")
+    if answer.status not in statuses:
+        raise UnexpectedAnswer(f"status {answer.status} is no answer to this: check the gate's address")
     require_own(answer, sent_id)
     try:
         return read_object(answer.body)

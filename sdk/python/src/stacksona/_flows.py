@@ -225,26 +225,13 @@ class Flows:
 
     def cancel(self, task_id: str, thread_id: str) -> Steps[Decision]:
         path = _task_path(task_id, f"requests/{require_thread_id(thread_id)}/cancellation")
-        was_lost = False
-
-        def read(answer: Answer, sent_id: str) -> Decision | None:
-            try:
-                return decision_of(answer, sent_id)
-            except Conflict:
-                if not was_lost:
-                    raise
-                return None
-
-        def note(answer: Answer | Fault) -> None:
-            nonlocal was_lost
-            was_lost = was_lost or may_have_happened(answer)
-
-        decision = yield from self._exchange(Call("POST", path, self.timeout), read, note)
-        if decision is None:
-            # Decided already: by the cancellation whose answer was lost, or before it.
+        try:
+            decision = yield from self._exchange(Call("POST", path, self.timeout), decision_of)
+        except Conflict as conflict:
+            # Decided already: by this very cancellation when its first answer was lost, or before it.
             decision = yield from self.get_decision(thread_id=thread_id)
             if decision.reason_code != "cancelled":
-                raise _about(Conflict("409: this thread was decided before it could be cancelled"), decision)
+                raise _about(conflict, decision) from None
         return _read_back(decision, {"thread_id": thread_id, "task_id": task_id})
 
     def get_jwks(self) -> Steps[dict[str, Any]]:
@@ -253,17 +240,14 @@ class Flows:
 
     # One call
 
-    def _exchange(
-        self, call: Call, read: Read[T], note: Callable[[Answer | Fault], None] = lambda answer: None
-    ) -> Steps[T]:
-        """Sends until there is something to read or patience is at its end; ``note`` is told of each failed try."""
+    def _exchange(self, call: Call, read: Read[T]) -> Steps[T]:
+        """Sends until there is something to read or patience is at its end."""
         patience = Patience(self.seams, self.patience)
         while True:
             answer = yield from self._send(call)
             try:
                 return _read(answer, read)
             except (Unreadable, _Troubled) as error:
-                note(_bare(answer))
                 yield from self._rest(patience, answer, error, None)
 
     def _send(self, call: Call) -> Steps[_Sent | Fault]:

@@ -64,13 +64,23 @@ class WebhookVerifier:
         Raises WebhookRefused and nothing else, whatever it is given.
         """
         try:
-            return self._verified(headers, body)
+            webhook_id, sent_at = self._signed(headers, body)
+            return _event(webhook_id, sent_at, read_object(body))
         except WebhookRefused:
             raise
         except Exception:
             raise WebhookRefused("it cannot be read as a delivery") from None
 
-    def _verified(self, headers: Mapping[str, str] | Iterable[tuple[str, str]], body: object) -> WebhookEvent:
+    def verify_signature(self, headers: Mapping[str, str] | Iterable[tuple[str, str]], body: bytes) -> str:
+        """The delivery's id, when it is signed well, whatever its body says. Raises WebhookRefused and nothing else."""
+        try:
+            return self._signed(headers, body)[0]
+        except WebhookRefused:
+            raise
+        except Exception:
+            raise WebhookRefused("it cannot be read as a delivery") from None
+
+    def _signed(self, headers: Mapping[str, str] | Iterable[tuple[str, str]], body: object) -> tuple[str, int]:
         given = _headers(headers)
         if not isinstance(body, bytes) or len(body) > BODY_MOST:
             raise WebhookRefused("the body is not bytes, or too many of them")
@@ -81,7 +91,7 @@ class WebhookVerifier:
             raise WebhookRefused("its time is too far off: an old delivery, or a clock that is wrong")
         if not self._is_signed(f"{webhook_id}.{sent}.".encode() + body, signatures):
             raise WebhookRefused("no signature matches: another secret, or the body was changed")
-        return _event(webhook_id, int(sent), read_object(body))
+        return webhook_id, int(sent)
 
     def _is_signed(self, signed: bytes, signatures: str) -> bool:
         """Compares every pair to its end: the time taken says nothing about which one matched."""
