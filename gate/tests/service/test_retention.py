@@ -57,10 +57,8 @@ async def talked_about(w: World) -> Answer:
 async def everything(w: World, answer: Answer) -> str:
     """All that is kept about a thread, as an admin sees it."""
     view = await w.read(lambda tx: reviews.view_thread(tx, w.admin, thread_of(answer)))
-    files = [
-        await w.read(lambda tx, one=file: tx.conversation.find_attachment(TENANT, one.id)) for file in view.attachments
-    ]  # type: ignore[misc]
-    return repr(view) + repr(files)
+    found = await w.read(lambda tx: [tx.conversation.find_attachment(TENANT, file.id) for file in view.attachments])
+    return repr(view) + repr(found)
 
 
 async def test_old_content_goes_everywhere_and_what_happened_stays() -> None:

@@ -177,7 +177,7 @@ async def test_a_masked_value_may_be_replaced_whole(home: House, asked: Answer) 
 async def test_the_rule_that_refuses_an_edit_names_no_masked_value(home: House, asked: Answer) -> None:
     await home.world.apply(
         "version: 1\ntools:\n  issue_refund:\n    rules:\n"
-        f"      - {{name: R, type: upper_limit, parameter: card, limit: 5, action: reject}}\n"
+        "      - {name: R, type: upper_limit, parameter: card, limit: 5, action: reject}\n"
     )
     answer = await approve(home.rita, asked, (await shown(home.rita, asked))["payload"] | {"amount": 1})
     assert (answer.status_code, answer.json()["code"], leaks(answer)) == (422, "refused_by_rule", [])
