@@ -18,6 +18,8 @@ from stacksona_gate.domain.errors import Forbidden, Unavailable
 from stacksona_gate.domain.people import may_administer
 from stacksona_gate.domain.status import STATUSES
 from stacksona_gate.domain.times import SECOND
+from stacksona_gate.domain.webhooks import Queue
+from stacksona_gate.service.deliveries import queue as webhook_queue
 from stacksona_gate.service.installation import check_writable
 from stacksona_gate.service.log import LogState, measure
 from stacksona_gate.service.outcomes import count_all_unknown
@@ -58,7 +60,9 @@ async def get_metrics(context: Context, call: Call) -> Reply:
         if not may_administer(person.user):
             raise Forbidden("metrics are for loopback and for admins")
     registry = CollectorRegistry()
-    registry.register(GateCollector(context, await _unknown_outcomes(context), await _log(context)))
+    registry.register(
+        GateCollector(context, await _unknown_outcomes(context), await _log(context), await _queue(context))
+    )
     return Reply(generate_latest(registry), content_type=CONTENT_TYPE_LATEST.encode())
 
 
@@ -78,6 +82,14 @@ async def _log(context: Context) -> LogState | None:
         return None
 
 
+async def _queue(context: Context) -> Queue | None:
+    """As above."""
+    try:
+        return await context.gate.store.scan(webhook_queue)
+    except Unavailable:
+        return None
+
+
 @dataclass(slots=True, eq=False)
 class GateCollector(Collector):
     """Counts that the gate keeps anyway. No label's value comes from a caller."""
@@ -85,6 +97,7 @@ class GateCollector(Collector):
     context: Context
     unknown_outcomes: int | None
     log: LogState | None
+    queue: Queue | None
 
     def collect(self) -> list[Metric]:
         gate = self.context.gate
@@ -108,7 +121,25 @@ class GateCollector(Collector):
         )
         if self.unknown_outcomes is not None:
             unknown.add_metric([], self.unknown_outcomes)
-        return [decisions, refusals, held, waiters, waiting, commits, writes, unknown, *self._log()]
+        return [decisions, refusals, held, waiters, waiting, commits, writes, unknown, *self._log(), *self._webhooks()]
+
+    def _webhooks(self) -> list[Metric]:
+        gate = self.context.gate
+        attempts = CounterMetricFamily("stacksona_gate_webhook_attempts", "Webhooks sent", labels=["outcome"])
+        for outcome in ("dead", "delivered", "failed", "stale"):
+            attempts.add_metric([outcome], gate.deliveries[outcome])
+        if self.queue is None:
+            return [attempts]
+        oldest = self.queue.oldest_at
+        age = 0.0 if oldest is None else max(0, gate.env.now() - oldest) / SECOND
+        deliveries = GaugeMetricFamily("stacksona_gate_webhook_deliveries", "Webhooks by state", labels=["state"])
+        deliveries.add_metric(["pending"], self.queue.pending)
+        deliveries.add_metric(["dead"], self.queue.dead)
+        return [
+            attempts,
+            deliveries,
+            GaugeMetricFamily("stacksona_gate_webhook_oldest_seconds", "How long the oldest that is due waits", age),
+        ]
 
     def _log(self) -> list[Metric]:
         if self.log is None:

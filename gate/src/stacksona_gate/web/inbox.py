@@ -21,6 +21,7 @@ from stacksona_gate.service.outcomes import count_unknown
 from stacksona_gate.service.people import get_user
 from stacksona_gate.service.reviews import Listed, Page
 from stacksona_gate.service.transactions import Tx
+from stacksona_gate.web.notices import Told, told
 from stacksona_gate.web.pages import Pages
 from stacksona_gate.web.payloads import Value, key_values
 from stacksona_gate.web.visitors import signed_in
@@ -73,6 +74,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
+    told: tuple[Told, ...]
     page: Page
     counts: dict[str, int]
     rows: tuple[Row, ...]
@@ -103,6 +105,7 @@ class Inbox:
             unknown=read.unknown,
             tools=sorted({row.listed.request.tool_name for row in read.rows}),
             risks=RISK_LEVELS,
+            told=read.told,
             now=self._gate.env.now(),
         )
 
@@ -129,7 +132,7 @@ def _read(tx: Tx, env: Environment, user: User, filters: Filters) -> _Read:
         Row(one, key_values(one.request.payload), people.get(one.request.claimed_by or "")) for one in page.threads
     )
     unknown = count_unknown(tx, env, user.tenant_id) if may_audit(user) else 0
-    return _Read(page, reviews.count_folders(tx, user), rows, agents, unknown)
+    return _Read(told(tx, user), page, reviews.count_folders(tx, user), rows, agents, unknown)
 
 
 def find_person(tx: Tx, user: User, user_id: str) -> User | None:

@@ -19,6 +19,7 @@ from stacksona_gate.web.pages import Pages, see_other
 from stacksona_gate.web.reviewing import Reviewing
 from stacksona_gate.web.sign_in import SignIn
 from stacksona_gate.web.thread import Threads
+from stacksona_gate.web.webhooks import Webhooks
 
 
 def routes(gate: Gate, draining: DrainFlag | None = None) -> list[BaseRoute]:
@@ -26,7 +27,7 @@ def routes(gate: Gate, draining: DrainFlag | None = None) -> list[BaseRoute]:
     assets = Assets()
     pages = Pages(assets)
     sign_in, threads = SignIn(gate, pages), Threads(gate, pages)
-    reviewing = Reviewing(gate, threads)
+    reviewing, webhooks = Reviewing(gate, threads), Webhooks(gate, threads)
 
     def get(path: str, endpoint: Endpoint) -> Route:
         return Route(path, guarded(gate, pages, endpoint), methods=["GET"])
@@ -55,6 +56,9 @@ def routes(gate: Gate, draining: DrainFlag | None = None) -> list[BaseRoute]:
         post("/inbox/{thread_id}/notes", reviewing.note),
         post("/inbox/{thread_id}/claim", reviewing.claim),
         post("/inbox/{thread_id}/release", reviewing.release),
+        post("/inbox/{thread_id}/deliveries/{delivery_id}/replay", webhooks.replay),
+        post("/notices/{notice_id}/dismissal", webhooks.dismiss),
+        post("/webhooks/{endpoint_id}/switch-on", webhooks.switch_on),
     ]
 
 

@@ -16,6 +16,7 @@ from stacksona_gate.domain.people import User, may_review
 from stacksona_gate.domain.requests import Attachment, Request, Revision, ThreadFilter, approval_state
 from stacksona_gate.domain.status import PENDING_REVIEW
 from stacksona_gate.service import reviews
+from stacksona_gate.service.deliveries import DeliveryView
 from stacksona_gate.service.gate import Gate
 from stacksona_gate.service.people import Person
 from stacksona_gate.service.reviews import ThreadView
@@ -23,6 +24,7 @@ from stacksona_gate.service.transactions import Tx
 from stacksona_gate.web import wording
 from stacksona_gate.web.conversation import Said, Step, conversation, names_of, timeline
 from stacksona_gate.web.inbox import find_person
+from stacksona_gate.web.notices import outcome, sent
 from stacksona_gate.web.pages import HEADERS, Pages
 from stacksona_gate.web.payloads import Difference, Table, Value, differences, editable, key_values, table
 from stacksona_gate.web.reasons import Why, why
@@ -95,6 +97,7 @@ class _Read:
     names: dict[str, str]
     next_waiting: Request | None
     may_write: bool
+    sent: tuple[DeliveryView, ...]
 
 
 class Threads:
@@ -142,6 +145,8 @@ class Threads:
             done=wording.done(request.query_params.get("done", ""), view.request),
             next_waiting=read.next_waiting,
             images=IMAGES,
+            sent=read.sent,
+            outcome=outcome,
             now=now,
         )
 
@@ -152,7 +157,8 @@ def _read(tx: Tx, user: User, thread_id: str, now: int) -> _Read:
     names = {user_id: person.name for user_id, person in people.items() if person is not None}
     waiting = reviews.list_threads(tx, user, ThreadFilter(folder="new", oldest_first=True, limit=20)).threads
     others = (one.request for one in waiting if one.request.id != view.request.id and not one.request.is_overdue(now))
-    return _Read(view, names, next(others, None), may_review(user, view.agent))
+    deliveries = sent(tx, user, view.request.id)
+    return _Read(view, names, next(others, None), may_review(user, view.agent), deliveries)
 
 
 def content(view: ThreadView, names: dict[str, str], now: int, wanted: int | None) -> Content:

@@ -63,6 +63,9 @@ EVENTS: Final = {
     "approval.refused": "was refused a redemption",
     "task.event": "reported an event",
     "outcome.reported": "reported an outcome",
+    "webhook.delivered": "told its agent by webhook",
+    "webhook.dead": "gave up telling its agent by webhook",
+    "webhook.replayed": "sent a webhook again",
 }
 APPROVALS: Final = {
     "open": "not used yet",
