@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from stacksona_gate.domain.webhooks import Attempt, Delivery, DeliveryFilter, Due, Endpoint, Notice, Queue
