@@ -7,11 +7,13 @@ holds up a decision.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import csv
 import io
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 import msgspec
@@ -27,7 +29,7 @@ from stacksona_gate.domain.spreadsheets import cell
 from stacksona_gate.domain.times import rfc3339, rfc3339_or_none
 from stacksona_gate.service.environment import Environment
 from stacksona_gate.service.gate import Gate
-from stacksona_gate.service.log import LogBroken, consistency, root_of, seal_now, tree
+from stacksona_gate.service.log import LogBroken, consistency, root_of, seal_now
 from stacksona_gate.service.log_keys import signer_of, verifier_keys
 from stacksona_gate.service.redaction import Redactor
 from stacksona_gate.service.reviews import ThreadView, find_thread, view_thread
@@ -39,6 +41,8 @@ PAGE: Final = 100
 """Entries per read: a payload has up to 256 KB, so a page has at most a few tens of megabytes."""
 FILES_MOST: Final = 128 * 1024 * 1024
 """Bytes of attachments in one thread's export."""
+HASHES_KEPT: Final = 4096
+TILES_KEPT: Final = 64
 TRIES: Final = 5
 END_OF_TIME: Final = 2**62
 
@@ -265,25 +269,75 @@ def _consistency(tx: Tx, tenant_id: str, saved: str, checkpoint: Checkpoint) -> 
 # Writing
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How an export is read. ``page``: entries per read; ``rest``: seconds of pause for each second of reading."""
+
+    page: int
+    rest: float
+
+
+ALONE: Final = Pace(PAGE, 0.0)
+"""In a process of its own."""
+BESIDE_DECISIONS: Final = Pace(16, 2.0)
+"""In a server: a page takes a millisecond or two of the interpreter, and decisions have the rest of the time."""
+
+
 async def written(
-    gate: Gate, taking: Taking, form: Form, redactor_of: RedactorOf | None = None
+    gate: Gate, taking: Taking, form: Form, redactor_of: RedactorOf | None = None, pace: Pace = ALONE
 ) -> AsyncGenerator[bytes]:
     """The export's bytes, page by page; pages are made beside the event loop.
 
     Raises LogBroken when there are not as many entries as the header says: what was written until then is no export.
     """
     yield _head(taking.header, form)
-    start, count = taking.first, 0
-    while start <= taking.last:
-        text, start, more = await gate.store.scan(
-            lambda tx, start=start: _page(tx, taking, start, form, redactor_of)  # type: ignore[misc]
-        )
-        count += more
-        if not more:
+    pages = _Pages(taking, form, redactor_of, pace.page)
+    while pages.start <= taking.last:
+        began = gate.env.monotonic()
+        text = await gate.store.scan(pages.next)
+        if not text:
             break
         yield text
-    if count != taking.header.entries:
-        raise LogBroken(f"the log has {count} entries where {taking.header.entries} were counted: it was damaged")
+        if pace.rest:
+            await asyncio.sleep((gate.env.monotonic() - began) * pace.rest)
+    if pages.count != taking.header.entries:
+        raise LogBroken(f"the log has {pages.count} entries where {taking.header.entries} were counted: it was damaged")
+
+
+class _Pages:
+    """Reads an export's pages one after the other."""
+
+    def __init__(self, taking: Taking, form: Form, redactor_of: RedactorOf | None, page: int) -> None:
+        self._taking, self._form, self._redactor_of, self._page = taking, form, redactor_of, page
+        self._prover = _Prover(taking.header)
+        self.start = taking.first
+        self.count = 0
+
+    def next(self, tx: Tx) -> bytes:
+        """The next page's bytes; empty at the end."""
+        listed = self._listed(tx)
+        if not listed:
+            return b""
+        self.start = listed[-1][0] + 1
+        self.count += len(listed)
+        if self._form == "csv":
+            return b"".join(_row(index, entry) for index, entry in listed)
+        redactor = None if self._redactor_of is None else self._redactor_of(tx)
+        fresh = (entry if redactor is None else redactor.fresh().entry(entry) for _, entry in listed)
+        entries = self._prover.exported(tx, [(index, entry) for (index, _), entry in zip(listed, fresh, strict=True)])
+        return b"".join(_ENCODER.encode(entry) + b"\n" for entry in entries)
+
+    def _listed(self, tx: Tx) -> list[tuple[int, Entry]]:
+        taking, start, limit = self._taking, self.start, self._page
+        tenant_id, below, request = taking.tenant_id, taking.last + 1, taking.request
+        if request is not None:
+            return tx.log.list_sealed_of_request(
+                tenant_id, request.id, request.created_at, start=start, below=below, limit=limit
+            )
+        if taking.selection.kind == "tenant":
+            return tx.log.list_sealed(tenant_id, start, limit, below=below)
+        since, until = _span(taking.selection)
+        return tx.log.list_sealed_between(tenant_id, since, until, start=start, below=below, limit=limit)
 
 
 def _head(header: LogHeader, form: Form) -> bytes:
@@ -297,50 +351,35 @@ def _head(header: LogHeader, form: Form) -> bytes:
     return _csv([told]) + _csv(CSV_COLUMNS)
 
 
-def _page(tx: Tx, taking: Taking, start: int, form: Form, redactor_of: RedactorOf | None) -> tuple[bytes, int, int]:
-    """A page's bytes, the index to go on from, and how many entries it has."""
-    listed = _listed(tx, taking, start)
-    if not listed:
-        return b"", start, 0
-    if form == "csv":
-        text = b"".join(_row(index, entry) for index, entry in listed)
-    else:
-        entries = _exported(tx, taking.header, listed, None if redactor_of is None else redactor_of(tx))
-        text = b"".join(_ENCODER.encode(entry) + b"\n" for entry in entries)
-    return text, listed[-1][0] + 1, len(listed)
+class _Prover:
+    """Proves entries against one checkpoint. Hashes are kept from page to page: below its size a tree never changes."""
 
+    def __init__(self, header: LogHeader) -> None:
+        self._header = header
+        self._tx: Tx | None = None
+        self._tiles = 0
+        self._node = self._new_node()
 
-def _listed(tx: Tx, taking: Taking, start: int) -> list[tuple[int, Entry]]:
-    tenant_id, below = taking.tenant_id, taking.last + 1
-    if taking.request is not None:
-        request = taking.request
-        return tx.log.list_sealed_of_request(
-            tenant_id, request.id, request.created_at, start=start, below=below, limit=PAGE
-        )
-    if taking.selection.kind == "tenant":
-        return tx.log.list_sealed(tenant_id, start, PAGE, below=below)
-    since, until = _span(taking.selection)
-    return tx.log.list_sealed_between(tenant_id, since, until, start=start, below=below, limit=PAGE)
+    def exported(self, tx: Tx, entries: list[tuple[int, Entry]]) -> list[ExportedEntry]:
+        self._tx = tx
+        if self._tiles > TILES_KEPT:
+            self._node, self._tiles = self._new_node(), 0
+        return [ExportedEntry(index, entry.leaf, _as_is(entry.private), self._proof(index)) for index, entry in entries]
 
+    def _new_node(self) -> merkle.Node:
+        return lru_cache(HASHES_KEPT)(merkle.tile_nodes(self._tile))
 
-def _exported(
-    tx: Tx, header: LogHeader, listed: list[tuple[int, Entry]], redactor: Redactor | None, *, one_thread: bool = False
-) -> list[ExportedEntry]:
-    """``one_thread``: placeholders are numbered over all entries, as they are over the thread around them."""
-    node = tree(tx, header.tenant)
-    made = []
-    for index, entry in listed:
-        shown = entry if redactor is None else (redactor if one_thread else redactor.fresh()).entry(entry)
-        proof = UNSET if header.kind == "tenant" else _proof(node, index, header.size)
-        made.append(ExportedEntry(index, shown.leaf, _as_is(shown.private), proof))
-    return made
+    def _tile(self, level: int, number: int) -> bytes:
+        self._tiles += 1
+        return b"" if self._tx is None else self._tx.log.find_tile(self._header.tenant, level, number)
 
-
-def _proof(node: merkle.Node, index: int, size: int) -> list[str]:
-    try:
-        return _base64(merkle.inclusion_proof(node, index, size))
-    except ValueError as error:
-        raise LogBroken(f"the sealed log was changed from outside or damaged: {error}") from None
+    def _proof(self, index: int) -> list[str] | UnsetType:
+        if self._header.kind == "tenant":
+            return UNSET
+        try:
+            return _base64(merkle.inclusion_proof(self._node, index, self._header.size))
+        except ValueError as error:
+            raise LogBroken(f"the sealed log was changed from outside or damaged: {error}") from None
 
 
 def _base64(hashes: list[bytes]) -> list[str]:
@@ -428,7 +467,8 @@ def _is_whole(taken: Export) -> bool:
 def _taken(tx: Tx, now: int, reader: User, taking: Taking, redactor: Redactor, with_files: bool) -> Export:
     view = view_thread(tx, reader, taking.header.thread_id or "", redactor)
     listed = _of_request(tx, taking.tenant_id, view.request, taking.header.size)
-    entries = _exported(tx, taking.header, listed, redactor, one_thread=True)
+    # Placeholders are numbered over all entries, as they are over the thread around them.
+    entries = _Prover(taking.header).exported(tx, [(index, redactor.entry(entry)) for index, entry in listed])
     files = _files(tx, view) if with_files else None
     return Export(view, reader, now, taking.header, tuple(entries), files)
 

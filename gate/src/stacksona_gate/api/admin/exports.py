@@ -13,7 +13,15 @@ from stacksona_gate.domain.audit import Actor
 from stacksona_gate.domain.errors import Forbidden, Invalid, TooMany, Unauthenticated
 from stacksona_gate.domain.people import User, may_audit
 from stacksona_gate.domain.times import parse_rfc3339
-from stacksona_gate.service.exports import Form, Selection, Taking, open_export, record_export, written
+from stacksona_gate.service.exports import (
+    BESIDE_DECISIONS,
+    Form,
+    Selection,
+    Taking,
+    open_export,
+    record_export,
+    written,
+)
 from stacksona_gate.service.people import Person
 from stacksona_gate.service.redaction import Redactor, for_person
 from stacksona_gate.service.transactions import Tx
@@ -74,7 +82,8 @@ async def _chunks(
     """The export's pages, as long as the reader still may have them."""
     _enter(context, person)
     try:
-        async with aclosing(written(context.gate, taking, form, lambda tx: _redactor(tx, person.user))) as pages:
+        made = written(context.gate, taking, form, lambda tx: _redactor(tx, person.user), BESIDE_DECISIONS)
+        async with aclosing(made) as pages:
             async for page in pages:
                 await _require_still(context, call, person)
                 yield page
