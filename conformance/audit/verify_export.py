@@ -83,21 +83,21 @@ def check_entry(entry, header, totals):
     leaf, private, thread = read(entry["leaf"]), entry["private"], header.get("thread_id")
     need(entry.keys() <= {"index", "leaf", "private", "proof"} and type(entry["index"]) is int, "a field is unknown")
     need(canonical(leaf) == entry["leaf"] and leaf["v"] == 1 and leaf["tenant"] == header["tenant"], "not such a leaf")
-    when, at, objects = datetime.datetime.fromisoformat, leaf["at"], leaf["objects"]
+    when, at, objects, hashes = datetime.datetime.fromisoformat, leaf["at"], leaf["objects"], leaf["commitments"]
     need(when(header.get("from") or at) <= when(at) < when(header.get("to") or "9999-01-01T00Z"), "not in that time")
     totals["requests"] |= {objects.get("request")} - {None}
     totals["named"] |= objects.get("thread") == thread
     own = objects.get("thread", thread) == thread and len(totals["requests"]) < 2 and {*objects} & {"thread", "request"}
     need(header.get("request_id") in (None, objects.get("request")) and (own or not thread), "of another thread")
-    need(private.keys() <= leaf["commitments"].keys(), "a value that the leaf does not commit to")
-    totals["erased"] += len(leaf["commitments"]) - len(private)
+    need(private.keys() <= hashes.keys() and all(len(one) == 64 for one in hashes.values()), "not committed to")
+    totals["erased"] += len(hashes) - len(private)
     for name, value in private.items():
         withheld = value.get("redacted") is True and value.keys() <= {"redacted", "shown"}
         totals["redacted" if withheld else "disclosed"] += 1
         if withheld: continue
         need(value.keys() == {"salt", "value"} and len(value["salt"]) == 64, f"{name} is not disclosed as it should be")
         digest = sha256(bytes.fromhex(value["salt"]) + canonical(value["value"]).encode()).hexdigest()
-        need(digest == leaf["commitments"][name], f"{name} is not what the leaf committed to")
+        need(digest == hashes[name], f"{name} is not what the leaf committed to")
 def check(file, keys, note, totals):
     header, rows = parts_of(file)
     kind, key, peaks, last, before = header["kind"], read_key(header["public_key"]), [], -1, root_of([])

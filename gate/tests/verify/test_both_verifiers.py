@@ -31,6 +31,7 @@ from gate.tests.verify.logs import (
 )
 from gate.tests.verify.samples import FOLDER, samples
 from gate.tests.verify.verifiers import SCRIPT, independent, ours
+from msgspec.structs import replace
 
 from stacksona_gate.domain.canonical import canonicalize
 from stacksona_gate.domain.checkpoints import checkpoint_body
@@ -397,6 +398,26 @@ def test_entries_of_another_thread_are_found(files: Files) -> None:
     for chosen in ([24, 25, 26, 27, 28], [24, 25, 29], [24], [28]):
         lines = LOG.export("thread", chosen, thread_id="THR-6")
         assert files.both(jsonl(lines)) == 1
+
+
+@pytest.mark.parametrize(
+    "fields", [{"tenant": "other"}, {"v": 2}, {"commitments": {"payload": "x"}}, {"commitments": None}, {"at": "now"}]
+)
+def test_a_leaf_that_no_gate_writes_is_found_though_it_is_sealed(files: Files, fields: Json) -> None:
+    lines = LOG.export()
+    change_leaf(lines[3], **fields)
+    sealed = Log([replace(LOG.entries[0], leaf=line["leaf"], private="{}") for line in lines[1:]])
+    assert files.both(jsonl(sealed.export())) == 1
+
+
+def test_a_leaf_in_another_form_than_the_canonical_one_is_found_though_it_is_sealed(files: Files) -> None:
+    spaced = replace(LOG.entries[3], leaf=LOG.entries[3].leaf.replace(":", ": ", 1))
+    assert files.both(jsonl(Log([*LOG.entries[:3], spaced]).export())) == 1
+
+
+def test_an_empty_part_of_another_workspace_is_found(files: Files) -> None:
+    lines = LOG.export("range", [])
+    assert files.both(jsonl([{**lines[0], "tenant": "other"}])) == 1
 
 
 def test_entries_of_another_request_are_found(files: Files) -> None:
