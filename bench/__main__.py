@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Final, Protocol
 
-from bench import decisions, expiry, growth, longpoll, proofs, startup
+from bench import decisions, deliveries, expiry, growth, longpoll, proofs, startup
 from bench.loader import Loader
 from bench.processes import raise_file_limit, workspace
 from bench.report import BenchBroken, Line, conditions, print_table
@@ -19,6 +19,7 @@ class Measurement(Protocol):
 
 MEASUREMENTS: Final[dict[str, Measurement]] = {
     "decisions": decisions.measure,
+    "deliveries": deliveries.measure,
     "longpoll": longpoll.measure,
     "growth": growth.measure,
     "startup": startup.measure,
