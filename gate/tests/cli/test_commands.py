@@ -41,6 +41,8 @@ COMMANDS = [
     *(f"retention {verb}" for verb in ("show", "set", "run")),
     "erase",
     "outcomes unknown",
+    "reconcile",
+    "audit export",
     "db migrate",
     "db backup",
     "signing-key rotate",

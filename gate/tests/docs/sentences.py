@@ -163,7 +163,7 @@ CODES: Final = {
     "invalid": "A field's value is not allowed; `errors` names the fields.",
     "invalid_<field>": "A field of the query has a value that is not allowed.",
     "invalid_cursor": "`cursor` is not the `next_cursor` of such a page.",
-    "invalid_from": "`from`, the version to compare with, is missing.",
+    "invalid_from": "`from` is missing (the version to compare with), or is no time with its zone (an export).",
     "invalid_id": "The task id has other characters than those allowed, or is too long.",
     "invalid_idempotency_key": "The `Idempotency-Key` is empty or too long.",
     "invalid_note": "The note about a policy is too long.",

@@ -271,7 +271,8 @@ def _bare(status: int, headers: Json) -> Json:
 def _headers(operation: Operation, answer: Any) -> Json:
     if answer in (Decision, PolledDecision):
         return {**_EVERY_ANSWER, **_DECISION_HEADERS}
-    return {**_EVERY_ANSWER, **_ETAG} if operation.path.startswith("/api/admin/") else _EVERY_ANSWER
+    tagged = operation.path.startswith("/api/admin/") and operation.media_type == "application/json"
+    return {**_EVERY_ANSWER, **_ETAG} if tagged else _EVERY_ANSWER
 
 
 def _problem_name(status: int) -> str:
