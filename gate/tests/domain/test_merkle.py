@@ -157,6 +157,11 @@ def test_a_hash_of_another_length_is_no_proof() -> None:
     assert not verify_inclusion(HASHES[0], 0, 2, [b"short"], root)
 
 
+def test_a_subtree_is_no_leaf() -> None:
+    left, right = root_of(HASHES[:2]), root_of(HASHES[2:4])
+    assert not verify_inclusion(left, 0, 4, [right], node_hash(left, right))
+
+
 @pytest.mark.parametrize(("index", "size"), [(0, 0), (3, 3), (-1, 3)])
 def test_no_proof_is_made_for_a_leaf_that_is_not_there(index: int, size: int) -> None:
     with pytest.raises(ValueError, match="no leaf"):
