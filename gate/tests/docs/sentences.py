@@ -65,7 +65,7 @@ EVENTS: Final = {
     "webhook.dead": "A webhook was given up: its retries are used up, or its endpoint was switched off.",
     "webhook.replayed": "Somebody sent a webhook once more.",
     "webhook.secret_rotated": "An endpoint got a new webhook secret; the old one signs beside it for a while.",
-    "webhook.switched_off": "An endpoint was switched off: it answered 410, or failed for five days.",
+    "webhook.switched_off": "An endpoint was switched off: it answered 410, failed for five days, or somebody did it.",
     "webhook.switched_on": "Somebody switched an endpoint on again.",
     "webhook.tested": "Somebody sent a test webhook.",
     "thread.reminded": "Reviewers were reminded of a thread that still waits.",
@@ -118,7 +118,7 @@ EVENTS: Final = {
     "user.created": "A user was made.",
     "verifier.changed": "A verifier's tools were changed, or it was switched off or on.",
     "verifier.created": "A verifier was made.",
-    "webhook.changed": "Reserved: no row is written yet. A new webhook address is part of `agent.changed`.",
+    "webhook.changed": "The address of an agent's webhook, or of the workspace's own, was set or taken away.",
 }
 
 ERRORS: Final = """\
@@ -159,6 +159,7 @@ CODES: Final = {
     "fault": "A fault in the gate. Nothing was allowed; the log says more.",
     "forbidden": "The key, the token or the role does not allow this.",
     "idempotency_mismatch": "The `Idempotency-Key` was used for another body.",
+    "in_flight": "The webhook is on its way: it is replayed when its answer is there.",
     "insecure_transport": "Signing in over plain http is refused outside loopback.",
     "invalid": "A field's value is not allowed; `errors` names the fields.",
     "invalid_<field>": "A field of the query has a value that is not allowed.",
@@ -175,6 +176,7 @@ CODES: Final = {
     "masked_value": "An edited payload moves, forges or cuts the placeholder of a value that the reviewer may not see.",
     "method_not_allowed": "The address does not take this method; `Allow` lists those it takes.",
     "name_taken": "There is a thing with this name.",
+    "no_webhook": "The agent has no webhook: it polls.",
     "not_found": "There is no such thing, or none that the caller may know of.",
     "nothing_to_revise": "A revision without any field to change.",
     "one_id": "Name exactly one of the ids.",
@@ -189,6 +191,7 @@ CODES: Final = {
     "unauthenticated": "The key or token is missing, malformed, unknown, replaced or revoked; or a password is wrong.",
     "unavailable": "The store cannot be written, or there is no key to sign with. Nothing was decided.",
     "unsupported_media_type": "A content type that this operation does not read.",
+    "webhook_off": "The endpoint is switched off, or has no address. Switch it on first.",
 }
 
 REFUSED: Final = """\
