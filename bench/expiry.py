@@ -90,20 +90,20 @@ def _windows(
     check_answer(server.port, text)
     loader.run(server.port, text, _CALLERS, 1)
     time.sleep(_SETTLE_SECONDS)
-    before, quiet, flooded, drains = records.count(prepared.path), [], [], []
+    before, runs, drains = records.count(prepared.path), dict[bool, list[Run]]({True: [], False: []}), list[float]()
     for turn in range(rounds):
         for flood in (False, True) if turn % 2 else (True, False):
             time.sleep(_SETTLE_SECONDS)
             if flood:
                 _arm(prepared.path, seconds)
-            (flooded if flood else quiet).append(loader.run(server.port, text, _CALLERS, seconds))
+            runs[flood].append(loader.run(server.port, text, _CALLERS, seconds))
             if flood:
                 drains.append(_drained(prepared.path))
     time.sleep(_SETTLE_SECONDS)
-    answered = sum(run.answers for run in (*quiet, *flooded))
+    answered = sum(run.answers for run in (*runs[False], *runs[True]))
     found = records.check(before, records.count(prepared.path), answered, 2 * rounds * _CALLERS)
     print(f"expiry: rows on disk: {found}")
-    return quiet, flooded, drains
+    return runs[False], runs[True], drains
 
 
 def _arm(database: Path, seconds: int) -> None:

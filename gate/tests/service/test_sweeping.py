@@ -216,7 +216,7 @@ async def test_while_others_write_a_sweep_rests_and_alone_it_does_not(
     async def rest(seconds: float) -> None:
         rests.append(seconds)
 
-    monkeypatch.setattr(sweeping.asyncio, "sleep", rest)
+    monkeypatch.setattr("stacksona_gate.service.sweeping.asyncio.sleep", rest)
     await threads(w, 3 * MOST)
     w.clock.advance(DAY)
     await sweep(w.gate)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import apsw
 import pytest
-from gate.tests.factories import START, SQLiteDatabase, World
+from gate.tests.factories import START, TENANT, SQLiteDatabase, World
 from msgspec.structs import replace
 
 from stacksona_gate.domain.errors import Conflict
+from stacksona_gate.domain.requests import Outcome
 from stacksona_gate.domain.times import DAY, HOUR
+from stacksona_gate.store import migrate
 from stacksona_gate.store.base import Tx
 from stacksona_gate.store.sqlite import SQLiteStore
 from stacksona_gate.store.sqlite_connection import SQLiteRows
 
+MIGRATIONS = Path(migrate.__file__).parent / "migrations"
 HALF = START + 12 * HOUR
 
 
@@ -122,3 +126,19 @@ def plan_of(path: str, sql: str, given: tuple[object, ...]) -> list[str]:
     with closing(apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)) as connection:
         steps = [str(row[3]) for row in connection.execute("EXPLAIN QUERY PLAN " + sql, named)]
     return [step for step in steps if "requests" in step or "B-TREE" in step]
+
+
+@pytest.mark.parametrize(
+    ("reported", "kept"),
+    [((), None), (("failed", "skipped"), "skipped"), (("failed", "executed", "skipped"), "executed")],
+)
+async def test_outcomes_from_before_requests_kept_them_are_taken_over(
+    w: World, reported: tuple[str, ...], kept: str | None
+) -> None:
+    answer = await w.ask()
+    for number, status in enumerate(reported):
+        outcome = Outcome(f"out_{number}", answer.request.id, w.agent.id, status, None, None, None, START)
+        await w.write(lambda tx, outcome=outcome: tx.conversation.insert_outcome(TENANT, outcome))  # type: ignore[misc]
+    (migration,) = MIGRATIONS.glob("*_outcomes_reported.sql")
+    await w.write(lambda tx: tx.requests._rows.run(migration.read_text().partition("\n")[2]))  # type: ignore[attr-defined]
+    assert (await w.stored(answer)).outcome == kept
