@@ -13,6 +13,7 @@ from gate.tests.service.test_retention import SECRET, everything, talked_about
 
 from stacksona_gate.domain.audit import COMMAND_LINE
 from stacksona_gate.domain.errors import Conflict, Invalid, NotFound
+from stacksona_gate.domain.times import DAY
 from stacksona_gate.service import erasure, people, reviews, tasks
 from stacksona_gate.service.erasure import Erased, Found, erase_subject, erase_user, find_subject, subject_of
 from stacksona_gate.service.log import seal_now
@@ -158,6 +159,17 @@ async def test_what_waits_is_cancelled_and_what_was_approved_ends_when_asked_for
         assert (ended.status, ended.subject) == ("approved", "erased")
         refused = await w.redeem(approved, token=token, payload_digest=approved.request.payload_digest)
         assert getattr(refused, "reason", None) in ("expired", "payload_mismatch")
+
+
+async def test_a_clock_that_was_set_back_opens_no_approval_of_what_was_erased() -> None:
+    async with world() as w:
+        approved = await w.ask(ask=Ask("issue_refund", SECRET, payload={"amount": 500}))
+        await w.review(approved)
+        w.clock.advance(2 * DAY / 1e6)
+        await erase(w, SECRET)
+        w.clock.advance(-2 * DAY / 1e6)
+        polled = (await w.poll(approved)).answer
+        assert (polled.token, json.loads(polled.body)["approval_state"]) == (None, "expired")
 
 
 async def test_events_outside_of_threads_go_too() -> None:
