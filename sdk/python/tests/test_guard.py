@@ -341,7 +341,12 @@ def test_a_gated_action_inside_another_raises_its_own_refusal(colour: str) -> No
 
 def test_a_decision_without_a_token_runs_nothing(colour: str) -> None:
     b = bench(colour)
-    b.gate.look = lambda record: (record.approve(), setattr(record, "revoked", True))[0]
+
+    def look(record: Record) -> None:
+        record.approve()
+        record.revoked = True
+
+    b.gate.look = look
     with pytest.raises(RedemptionRefused) as refused:
         b.guarded()(amount=500)
     assert refused.value.reason == "revoked"

@@ -190,7 +190,7 @@ class AsyncGate:
         return await self._drive(self._flows.report_outcome(task_id, fields))
 
     async def cancel(self, task_id: str, thread_id: str) -> Decision:
-        """Takes a pending question back; one that is cancelled already stays so. Raises Conflict when it was decided."""
+        """Takes a pending question back; one that is cancelled already stays so. Raises Conflict."""
         return await self._drive(self._flows.cancel(task_id, thread_id))
 
     async def get_jwks(self) -> dict[str, Any]:

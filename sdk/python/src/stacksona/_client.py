@@ -183,7 +183,7 @@ class Gate:
         return self._drive(self._flows.report_outcome(task_id, fields))
 
     def cancel(self, task_id: str, thread_id: str) -> Decision:
-        """Takes a pending question back; one that is cancelled already stays so. Raises Conflict when it was decided."""
+        """Takes a pending question back; one that is cancelled already stays so. Raises Conflict."""
         return self._drive(self._flows.cancel(task_id, thread_id))
 
     def get_jwks(self) -> dict[str, Any]:
