@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from stacksona_gate.api.agent.answers import Decision, PolledDecision
+from stacksona_gate.api.agent.answers import Decision, DecisionPage, PolledDecision
 from stacksona_gate.api.errors import PROBLEM_TYPE, TITLES, Problem
 from stacksona_gate.api.operations import VERSION
 from stacksona_gate.api.routing import Operation
@@ -90,14 +90,25 @@ _PATH_FIELDS: Final[dict[str, tuple[str, Json]]] = {
     "rule_id": ("A rule", _TEXT),
     "user_id": ("A user, by id or mail address", _TEXT),
     "token_id": ("A personal token", _TEXT),
+    "delivery_id": ("A delivery: the `webhook-id` that its receiver sees", _TEXT),
+    "notice_id": ("A notice", _TEXT),
     "version": ("A version of the policy", {"type": "integer", "minimum": 0, "maximum": 2**31}),
 }
 _DECISION_HEADERS: Final[Json] = {
     "X-Gate-Decision": {"description": "The status, to branch on without parsing", "schema": _TEXT},
+    "X-Gate-Task-Id": {"description": "The task, to redeem with", "schema": _TEXT},
+    "X-Gate-Request-Id": {"description": "The request, to report with", "schema": _TEXT},
+    "X-Gate-Payload-Digest": {"description": "The payload's digest as it stands, to redeem with", "schema": _TEXT},
     "X-Gate-Thread-Id": {"description": "The thread, when there is one", "schema": _TEXT},
     "X-Gate-Approval-Token": {"description": "The approval token, when there is one", "schema": _TEXT},
     "Retry-After": {"description": "Seconds to let pass, while people look", "schema": {"type": "integer"}},
     "ETag": {"description": "Changes with the decision, not with the token", "schema": _TEXT},
+}
+_NEXT_CURSOR: Final[Json] = {
+    "X-Gate-Next-Cursor": {
+        "description": "The cursor of the next page, when there is one. A page of `limit=1` has its decision's headers",
+        "schema": _TEXT,
+    }
 }
 _REQUEST_ID: Final[Json] = {
     "description": "Yours when it was well formed, else a new one",
@@ -271,6 +282,8 @@ def _bare(status: int, headers: Json) -> Json:
 def _headers(operation: Operation, answer: Any) -> Json:
     if answer in (Decision, PolledDecision):
         return {**_EVERY_ANSWER, **_DECISION_HEADERS}
+    if answer is DecisionPage:
+        return {**_EVERY_ANSWER, **_NEXT_CURSOR}
     tagged = operation.path.startswith("/api/admin/") and operation.media_type == "application/json"
     return {**_EVERY_ANSWER, **_ETAG} if tagged else _EVERY_ANSWER
 

@@ -26,6 +26,8 @@ async def test_a_decision_answer_says_the_decision_in_its_headers(api: Api, amou
     assert answer.headers["x-gate-decision"] == decision["status"]
     assert answer.headers.get("x-gate-thread-id") == decision.get("thread_id")
     assert answer.headers.get("x-gate-approval-token") == decision.get("approval_token")
+    for name in ("task_id", "request_id", "payload_digest"):
+        assert answer.headers["x-gate-" + name.replace("_", "-")] == decision[name]
 
 
 @pytest.mark.parametrize("verdict", ["approve", "reject", "request_changes"])
@@ -36,6 +38,17 @@ async def test_a_polled_answer_says_the_decision_in_its_headers(api: Api, verdic
     assert answer.headers["x-gate-decision"] == answer.json()["status"]
     assert answer.headers["x-gate-thread-id"] == decision["thread_id"]
     assert answer.headers.get("x-gate-approval-token") == answer.json().get("approval_token")
+    for name in ("task_id", "request_id", "payload_digest"):
+        assert answer.headers["x-gate-" + name.replace("_", "-")] == answer.json()[name]
+
+
+async def test_the_headers_of_an_edited_approval_are_enough_to_redeem_it(api: Api) -> None:
+    decision = await api.ask()
+    await api.review(decision, payload={"amount": 300})
+    headers = (await api.get(DECISIONS, thread_id=decision["thread_id"])).headers
+    named = {"task_id": "task-id", "approval_token": "approval-token", "payload_digest": "payload-digest"}
+    answer = await api.redeem({field: headers["x-gate-" + name] for field, name in named.items()})
+    assert answer.json()["payload"] == {"amount": 300}
 
 
 @pytest.mark.parametrize("given", ["a", "A-Z.a_z:0-9", "x" * 128])

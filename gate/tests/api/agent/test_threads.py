@@ -124,3 +124,22 @@ async def test_a_list_carries_no_decision_header(api: Api) -> None:
     answer = await api.get(THREADS)
     assert not [name for name in answer.headers if name.startswith("x-gate")]
     assert answer.headers["cache-control"] == "no-store"
+
+
+async def test_a_page_of_one_says_its_decision_and_the_next_page_in_its_headers(api: Api) -> None:
+    made = await four(api)
+    first = await api.get(THREADS, limit=1)
+    second = await api.get(THREADS, limit=1, cursor=first.headers["x-gate-next-cursor"])
+    assert first.headers["x-gate-thread-id"] == made[0]["thread_id"]
+    assert first.headers["x-gate-approval-token"] == first.json()["threads"][0]["approval_token"]
+    assert second.headers["x-gate-thread-id"] == made[1]["thread_id"]
+    assert second.headers["x-gate-decision"] == "rejected"
+
+
+async def test_an_empty_page_and_a_longer_one_say_no_decision(api: Api) -> None:
+    empty = await api.get(THREADS, limit=1)
+    await four(api)
+    longer = await api.get(THREADS, limit=4)
+    for answer in (empty, longer):
+        assert "x-gate-decision" not in answer.headers
+        assert "x-gate-next-cursor" not in answer.headers

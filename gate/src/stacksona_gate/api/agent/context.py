@@ -107,8 +107,14 @@ def idempotency_of(call: Call, agent: Agent, content_type: str, content: bytes) 
 
 
 def decision_headers(answer: Answer) -> list[tuple[bytes, bytes]]:
-    """What a workflow branches on without parsing."""
-    headers = [(b"x-gate-decision", answer.status.encode())]
+    """What a workflow branches on, redeems with and reports with, without parsing."""
+    request = answer.request
+    headers = [
+        (b"x-gate-decision", answer.status.encode()),
+        (b"x-gate-task-id", request.task_id.encode()),
+        (b"x-gate-request-id", request.id.encode()),
+        (b"x-gate-payload-digest", request.payload_digest.encode()),
+    ]
     if answer.thread_id is not None:
         headers.append((b"x-gate-thread-id", answer.thread_id.encode()))
     if answer.token is not None:

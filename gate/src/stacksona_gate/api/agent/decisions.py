@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from stacksona_gate.api.agent.bodies import ValidateBody, read_as, read_fields
-from stacksona_gate.api.agent.context import Context, bearer
+from stacksona_gate.api.agent.context import Context, bearer, decision_headers
 from stacksona_gate.api.agent.requests import decision_body, decision_reply
 from stacksona_gate.api.errors import problem
 from stacksona_gate.api.http import EVENT_STREAM, Call, Events, Reply, json_reply, problem_reply
@@ -93,14 +93,21 @@ async def _events(
 
 
 async def list_threads(context: Context, call: Call) -> Reply:
-    """The agent's own threads, oldest first: for scheduled checks and for catching up."""
+    """The agent's own threads, oldest first: for scheduled checks and for catching up.
+
+    A page that is asked for with ``limit=1`` has the headers of its decision, for workflows that cannot parse.
+    """
     caller = await context.caller(call)
     agent = caller.as_agent()
     where, limit = _filter(agent.id, call.query())
     found = await list_decisions(context.gate, caller, where)
     bodies = [decision_body(polled.answer) for _, polled in found[:limit]]
-    cursor = f'"{found[limit - 1][0]}"' if len(found) > limit else "null"
-    return Reply(b'{"threads":[' + b",".join(bodies) + b'],"next_cursor":' + cursor.encode() + b"}")
+    more = str(found[limit - 1][0]).encode() if len(found) > limit else None
+    cursor = b"null" if more is None else b'"' + more + b'"'
+    headers = decision_headers(found[0][1].answer) if limit == 1 and found else []
+    if more is not None:
+        headers.append((b"x-gate-next-cursor", more))
+    return Reply(b'{"threads":[' + b",".join(bodies) + b'],"next_cursor":' + cursor + b"}", headers=tuple(headers))
 
 
 def _filter(agent_id: str, query: dict[str, str]) -> tuple[ThreadFilter, int]:
