@@ -65,6 +65,8 @@ def test_a_file_that_is_there_stays_unless_forced(used: Shell) -> None:
     Path("all.jsonl").write_text("mine")
     assert "--force" in used.refused("audit", "export", "--out", "all.jsonl")
     assert Path("all.jsonl").read_text() == "mine"
+    listed = used.stored(lambda tx: tx.audit.list_entries("default"))
+    assert "audit.exported" not in [entry.event for _, entry in listed]
     used.done("audit", "export", "--out", "all.jsonl", "--force")
     assert ours("all.jsonl").code == 0
 

@@ -14,12 +14,14 @@ from gate.tests.verify.mutations import CHANGES, mutated
 from gate.tests.verify.verifiers import independent, ours
 
 from stacksona_gate.domain.audit import COMMAND_LINE
+from stacksona_gate.domain.checkpoints import sign_checkpoint
 from stacksona_gate.domain.errors import Conflict, Invalid, NotFound
 from stacksona_gate.domain.people import User
 from stacksona_gate.domain.signed_notes import parse_verifier_key
 from stacksona_gate.service import exports
 from stacksona_gate.service.exports import Form, RedactorOf, Selection, open_export, record_export, take_thread, written
 from stacksona_gate.service.log import LogBroken, seal_now
+from stacksona_gate.service.log_keys import log_signer
 from stacksona_gate.service.redaction import Redactor, for_others
 from stacksona_gate.store.base import Tx
 
@@ -195,6 +197,15 @@ async def test_a_checkpoint_that_was_signed_over_is_refused(w: World) -> None:
     origin, size, *rest = note.split("\n")
     with pytest.raises(Invalid, match="none of this log"):
         await exported(w, saved="\n".join([origin, str(int(size) + 1), *rest]))
+
+
+async def test_a_history_that_is_another_than_the_saved_one_is_said(w: World) -> None:
+    """The gate's own key signed both: this database is not the one that the saved checkpoint is of."""
+    size = (await seal_now(w.gate, TENANT)).size
+    signer = await w.read(lambda tx: log_signer(tx, w.gate.root, TENANT))
+    forked = sign_checkpoint(size, b"f" * 32, signer.key, signer.sign).note
+    with pytest.raises(Conflict, match="changed or forked"):
+        await exported(w, saved=forked)
 
 
 async def test_a_log_that_is_shorter_than_a_saved_checkpoint_is_said(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
