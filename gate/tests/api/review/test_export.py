@@ -183,3 +183,15 @@ async def test_a_document_that_takes_long_holds_nobody_else_up(
     assert (await home.rita.get(path(thread, "/export"), params={"format": form})).status_code == 200
     assert threads
     assert threading.main_thread() not in threads
+
+
+async def test_content_that_was_erased_is_gone_and_the_document_still_sound(home: House, tmp_path: Path) -> None:
+    w = home.world
+    answer = await w.ask(payload={"amount": 500, "note": "between us"})
+    await w.review(answer, "reject")
+    await w.write(lambda tx: tx.erasure.erase_request(w.tenant_id, answer.request.id, w.env.now()))
+    for form in ("json", "html"):
+        body = (await home.ada.get(path(thread_id(answer), f"/export?format={form}"))).content
+        assert b"between us" not in body
+        assert verdicts(tmp_path, body) == (0, 0)
+    assert b"Its content was erased" in body
