@@ -52,6 +52,8 @@ class MaskedText(str):
 class EditRefused(Invalid):
     """An edit that moves, forges or cuts a placeholder. Its detail holds no hidden value."""
 
+    code = "masked_value"
+
 
 @dataclass(frozen=True, slots=True)
 class Shown:
@@ -119,12 +121,12 @@ class Masker:
         shown, value = self.json(original, by_path=True), read_json(original.encode())
         if shown.is_whole:
             if canonicalize(edited) != canonicalize(read_json(shown.text.encode())):
-                raise EditRefused("the payload is hidden from you: somebody who may see it can edit it", code=_CODE)
+                raise EditRefused("the payload is hidden from you: somebody who may see it can edit it")
         else:
             mirror = _Walk(self).value(value, self._paths, "", 0)
             value = _restored(value, mirror, edited, "payload")
         if not isinstance(value, dict):
-            raise EditRefused("the edited payload has to be an object", code=_CODE)
+            raise EditRefused("the edited payload has to be an object")
         return value
 
     def placeholder(self, kind: str, hidden: str, shown: str) -> str:
@@ -164,9 +166,6 @@ class Masker:
             longest_first = sorted(self._literals, key=len, reverse=True)
             self._literal = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)")
         yield from (Span(*match.span()) for match in self._literal.finditer(text))
-
-
-_CODE: Final = "masked_value"
 
 
 @dataclass(slots=True)
@@ -303,7 +302,6 @@ def _unmasked[V](value: V, place: str) -> V:
             raise EditRefused(
                 f"a masked value is not where it was shown, or was changed, at {place[:200]}: leave each masked value"
                 " untouched in its place, replace it whole or take it out",
-                code=_CODE,
             )
     return value
 

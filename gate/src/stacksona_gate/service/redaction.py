@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 from msgspec.structs import replace as changed
@@ -31,11 +31,9 @@ from stacksona_gate.domain.requests import Attachment, Note, Outcome, Request, R
 from stacksona_gate.domain.sensitive import BUILT_IN, BY_DEFAULT, Span
 from stacksona_gate.policy.patterns import MAX_PATTERN, PatternRefused, compile_spans
 from stacksona_gate.service.environment import Environment
+from stacksona_gate.service.thread_view import ThreadView
 from stacksona_gate.service.workspace_settings import change_setting, encoded
 from stacksona_gate.store.base import Tx
-
-if TYPE_CHECKING:
-    from stacksona_gate.service.reviews import ThreadView
 
 SETTING: Final = "redaction"
 PATHS_MOST: Final = 200
@@ -188,7 +186,8 @@ class Redactor:
         if name == "payload_digest":
             return self.digest(value) if isinstance(value, str) else HIDDEN
         if isinstance(value, str):
-            return self._masker.text(value)
+            shown = self._masker.text(value)
+            return value if shown is value else str(shown)
         return self._masker.value(value, by_path=name == "payload")
 
     def private(self, private: Mapping[str, object]) -> dict[str, object]:
@@ -216,7 +215,7 @@ class Redactor:
         shown = self.value(name, kept["value"])
         if shown is kept["value"]:
             return kept
-        return {"redacted": True, "shown": str(shown) if isinstance(shown, str) else shown}
+        return {"redacted": True, "shown": shown}
 
     def _json(self, text: str, *, by_path: bool) -> Shown:
         if self._hides_all:
@@ -264,9 +263,7 @@ class Redactor:
         if not self.masks:
             return edited
         if self._masker is None:
-            raise EditRefused(
-                "the payload is hidden from you: somebody who may see it can edit it", code="masked_value"
-            )
+            raise EditRefused("the payload is hidden from you: somebody who may see it can edit it")
         for revision in revisions:
             self.payload(revision.payload)
         return self._masker.restored(request.payload, edited)

@@ -8,7 +8,7 @@ from msgspec.structs import replace as changed
 
 from stacksona_gate.domain import status
 from stacksona_gate.domain.agents import Agent
-from stacksona_gate.domain.audit import Actor, Entry
+from stacksona_gate.domain.audit import Actor
 from stacksona_gate.domain.canonical import canonicalize, digest
 from stacksona_gate.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from stacksona_gate.domain.people import User, may_read, may_review
@@ -16,15 +16,13 @@ from stacksona_gate.domain.requests import (
     CLAIM_LASTS,
     Attachment,
     Note,
-    Outcome,
     Request,
     Review,
-    Revision,
-    TaskEvent,
     ThreadFilter,
 )
 from stacksona_gate.service.environment import Environment
 from stacksona_gate.service.redaction import Redactor, for_person, still_matches
+from stacksona_gate.service.thread_view import ThreadView as ThreadView
 from stacksona_gate.service.threads import expire, judged, payload_of, record, write
 from stacksona_gate.service.timing import read_timing
 from stacksona_gate.store.base import Tx
@@ -58,31 +56,6 @@ class Page:
 
     threads: tuple[Listed, ...]
     next_cursor: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class ThreadView:
-    """Everything about a thread that its reader may see."""
-
-    request: Request
-    agent: Agent
-    claimed_by: User | None
-    revisions: tuple[Revision, ...]
-    """Earlier versions, oldest first; the request itself holds the newest."""
-    reviews: tuple[Review, ...]
-    notes: tuple[Note, ...]
-    events: tuple[TaskEvent, ...]
-    outcomes: tuple[Outcome, ...]
-    attachments: tuple[Attachment, ...]
-    entries: tuple[Entry, ...]
-    """The thread's audit entries, oldest first."""
-    may_review: bool
-    masked: tuple[str, ...] = ()
-    """Where the payload has values that this reader may not see."""
-    is_masked: bool = False
-    """Whether this reader is one that values are masked for."""
-    outcome_within: int = 0
-    """Microseconds after its redemption from which a missing outcome is unknown."""
 
 
 def list_threads(tx: Tx, user: User, where: ThreadFilter) -> Page:
