@@ -11,6 +11,7 @@ from typing import Any
 import jsonschema  # type: ignore[import-untyped]
 import pytest
 from gate.tests.api.people import House, house, path
+from gate.tests.outbox import give_address
 from jsonschema import Draft202012Validator
 
 from stacksona_gate.api.docs import DocsContext, described_operations
@@ -151,10 +152,13 @@ async def test_what_people_are_answered_is_what_is_described(home: House) -> Non
     await home.world.new_verifier()
     await home.rita.post(path(thread, "/notes"), json={"text": "hm"})
     await home.rita.post(path(thread, "/reviews"), json={"verdict": "approve", "revision": 1, "payload": {"amount": 3}})
+    await give_address(home.world)
+    sent = (await home.ada.post("/api/admin/agents/support-bot/webhook-test")).json()["id"]
     ids = {"thread_id": thread, "agent_id": "support-bot", "verifier_id": "payments", "user_id": home.world.admin.id}
     ids |= {
         "name": "issue_refund",
         "version": "1",
+        "delivery_id": sent,
         "rule_id": (await home.ada.get("/api/admin/rules")).json()["rules"][0]["id"],
     }
     for where, method, operation in operations():
