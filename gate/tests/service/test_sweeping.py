@@ -19,7 +19,7 @@ from stacksona_gate.service import sweeping
 from stacksona_gate.service.agents import AgentChange
 from stacksona_gate.service.requests import Ask
 from stacksona_gate.service.sweeping import LEAST_SECONDS, MOST, MOST_SECONDS, keep_sweeping, sweep, sweep_some
-from stacksona_gate.store.base import Load
+from stacksona_gate.store.base import DELIVERIES, Change, Load
 
 DAY = 86_400
 
@@ -117,6 +117,20 @@ async def test_what_a_sweep_ends_looks_like_what_a_reader_ends(w: World) -> None
     assert [set(leaf["objects"]) | set(leaf["commitments"]) for leaf in leaves] == [
         {"agent", "request", "task", "thread", "tool", "message"}
     ] * 2
+
+
+async def test_who_waits_for_a_thread_and_who_sends_are_woken_by_its_end(w: World) -> None:
+    await w.change_agent(AgentChange(webhook_url="https://receiver.example/hook"))
+    answer = await w.ask()
+    seen: list[Change] = []
+    w.store.watch(seen.extend)
+    w.clock.advance(DAY)
+    await sweep(w.gate)
+
+    async def both() -> bool:
+        return {Change(TENANT, answer.request.id), Change(TENANT, DELIVERIES)} <= set(seen)
+
+    await until(both)
 
 
 async def test_agents_with_a_webhook_are_told_that_their_threads_ran_out(w: World) -> None:
