@@ -57,7 +57,8 @@ A row has a `leaf` and `private` values.
 commitment, take SHA-256 over the salt's bytes followed by the value's RFC 8785 form. Texts, payloads, addresses, mail
 addresses and names are private values: erasing one leaves the leaf as it was.
 
-The rows are not sealed into a signed tree yet: see [what does not work yet](../limits.md).
+Within a second each row gets its place in the workspace's sealed log, a Merkle tree with signed checkpoints: see
+[verifying the log](../how-to/verify-the-audit-log.md).
 """
 
 EVENTS: Final = {
@@ -169,6 +170,7 @@ CODES: Final = {
     "invalid_idempotency_key": "The `Idempotency-Key` is empty or too long.",
     "invalid_note": "The note about a policy is too long.",
     "invalid_q": "`q`, the text to look for, is too long.",
+    "invalid_redeemable": "`redeemable` is not `true`.",
     "invalid_redeemed": "`redeemed` is not `true` or `false`.",
     "invalid_since": "`since` is not a time.",
     "invalid_status": "`status` is not one of the five.",
@@ -217,8 +219,9 @@ A running gate describes itself: `/docs` is the reference to read, `/openapi.jso
 is the short list.
 
 Keys go in `Authorization: Bearer …`. Answers are UTF-8 JSON. Every answer has `X-Request-Id`. A decision has
-`X-Gate-Decision`, and `X-Gate-Thread-Id` and `X-Gate-Approval-Token` where there is one. See [statuses](statuses.md)
-and [errors](errors.md).
+`X-Gate-Decision`, `X-Gate-Task-Id`, `X-Gate-Request-Id` and `X-Gate-Payload-Digest`, and `X-Gate-Thread-Id` and
+`X-Gate-Approval-Token` where there is one; so has a page of threads with `limit=1`, and `X-Gate-Next-Cursor` where more
+follow. See [statuses](statuses.md) and [errors](errors.md).
 
 POSTs of the agent API take JSON or `application/x-www-form-urlencoded`. In a form, `payload[amount:number]=500` is the
 number 500 and `payload[currency]=usd` the text `usd`; `:boolean` and `:json` are the other types. Grammar and examples:
