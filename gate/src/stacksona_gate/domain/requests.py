@@ -211,6 +211,8 @@ class ThreadFilter:
     tool_name: str | None = None
     risk_level: str | None = None
     redeemed: bool | None = None
+    redeemable_at: int | None = None
+    """Only approvals that nobody used and that hold beyond this time."""
     since: int | None = None
     before: int | None = None
     after: int | None = None

@@ -143,3 +143,12 @@ async def test_an_empty_page_and_a_longer_one_say_no_decision(api: Api) -> None:
     for answer in (empty, longer):
         assert "x-gate-decision" not in answer.headers
         assert "x-gate-next-cursor" not in answer.headers
+
+
+async def test_an_approval_that_is_used_or_over_is_not_redeemable(api: Api) -> None:
+    used, left = await api.approved(), await api.approved()
+    await api.redeem(used)
+    assert await listed(api, redeemable="true") == [left["thread_id"]]
+    api.world.clock.advance(24 * 3600)
+    assert await listed(api, redeemable="true") == []
+    problem(await api.get(THREADS, redeemable="false"), 422, "invalid_redeemable")

@@ -99,7 +99,7 @@ async def list_threads(context: Context, call: Call) -> Reply:
     """
     caller = await context.caller(call)
     agent = caller.as_agent()
-    where, limit = _filter(agent.id, call.query())
+    where, limit = _filter(agent.id, call.query(), context.gate.env.now())
     found = await list_decisions(context.gate, caller, where)
     bodies = [decision_body(polled.answer) for _, polled in found[:limit]]
     more = str(found[limit - 1][0]).encode() if len(found) > limit else None
@@ -110,7 +110,7 @@ async def list_threads(context: Context, call: Call) -> Reply:
     return Reply(b'{"threads":[' + b",".join(bodies) + b'],"next_cursor":' + cursor + b"}", headers=tuple(headers))
 
 
-def _filter(agent_id: str, query: dict[str, str]) -> tuple[ThreadFilter, int]:
+def _filter(agent_id: str, query: dict[str, str], now: int) -> tuple[ThreadFilter, int]:
     """The filter asks for one more than the page has, to know whether there is a next one."""
     limit = whole(query, "limit", 1, _LIMIT_MOST) or 50
     status = query.get("status") or None
@@ -119,11 +119,14 @@ def _filter(agent_id: str, query: dict[str, str]) -> tuple[ThreadFilter, int]:
     redeemed = query.get("redeemed") or None
     if redeemed not in (None, "true", "false"):
         raise Invalid("redeemed is true or false", code="invalid_redeemed")
+    if query.get("redeemable") not in (None, "true"):
+        raise Invalid("redeemable is true, or not sent", code="invalid_redeemable")
     where = ThreadFilter(
         status=status,
         agent_ids=(agent_id,),
         tool_name=query.get("tool") or None,
         redeemed=None if redeemed is None else redeemed == "true",
+        redeemable_at=now if "redeemable" in query else None,
         since=_moment(query),
         after=whole(query, "cursor", 0, 2**62),
         oldest_first=True,

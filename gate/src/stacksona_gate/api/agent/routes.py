@@ -26,6 +26,12 @@ _LIST: Final = (
     Parameter("status", "query", "Only threads with this status", {"type": "string"}),
     Parameter("tool", "query", "Only threads of this tool", {"type": "string"}),
     Parameter("redeemed", "query", "Only threads redeemed, or not", {"type": "string", "enum": ["true", "false"]}),
+    Parameter(
+        "redeemable",
+        "query",
+        "Only approvals that are neither used nor over",
+        {"type": "string", "enum": ["true"]},
+    ),
     Parameter("since", "query", "Only threads opened at or after this time", {"type": "string", "format": "date-time"}),
     Parameter("limit", "query", "Threads per page", {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}),
     Parameter("cursor", "query", "next_cursor of the page before", {"type": "string", "pattern": "^[0-9]{1,18}$"}),

@@ -259,6 +259,7 @@ class _Conditions:
             ("tool_name = {}", where.tool_name),
             ("risk_level = {}", where.risk_level),
             ("created_at >= {}", where.since),
+            ("redeemed_at IS NULL AND approval_expires_at > {}", where.redeemable_at),
             ("seq < {}", where.before),
             ("seq > {}", where.after),
         )
