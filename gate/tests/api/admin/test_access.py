@@ -63,6 +63,7 @@ async def test_an_auditor_changes_nothing(home: House, operation: Operation) -> 
 
 @pytest.mark.parametrize("operation", READS, ids=named)
 async def test_an_auditor_reads_what_an_admin_reads(home: House, operation: Operation) -> None:
+    await home.ada.put("/api/admin/redaction", json={"reveal_to": ["admin", "auditor"]})
     await home.world.new_verifier()
     await home.world.write(lambda tx: tx.webhooks.insert(DELIVERY))
     rule = (await home.ada.get("/api/admin/rules")).json()["rules"][0]["id"]
