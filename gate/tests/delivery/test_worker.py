@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections import Counter
 
@@ -24,8 +25,9 @@ from gate.tests.outbox import (
     working,
 )
 
+from stacksona_gate.delivery.addresses import NOT_PUBLIC, AddressGuard
 from stacksona_gate.delivery.fairness import CLAIMS_MOST, SLOW_SECONDS, Fairness, Flight
-from stacksona_gate.delivery.sender import Answer
+from stacksona_gate.delivery.sender import Answer, Sender
 from stacksona_gate.delivery.signatures import verified
 from stacksona_gate.domain.audit import COMMAND_LINE
 from stacksona_gate.domain.times import HOUR
@@ -442,3 +444,17 @@ async def test_an_idle_worker_asks_the_database_nothing(w: World, monkeypatch: p
         looks = len(asked)
         await asyncio.sleep(0.5)
         assert len(asked) == looks
+
+
+async def test_the_first_calls_load_certificates_once_however_many_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    loads: list[ssl.SSLContext] = []
+    load = ssl.create_default_context
+
+    def counted() -> ssl.SSLContext:
+        loads.append(load())
+        return loads[-1]
+
+    monkeypatch.setattr(ssl, "create_default_context", counted)
+    sender = Sender(AddressGuard())
+    answers = await asyncio.gather(*(sender.send("http://127.0.0.1:9/", {}, b"") for _ in range(50)))
+    assert ({answer.error for answer in answers}, len(loads)) == ({NOT_PUBLIC}, 1)

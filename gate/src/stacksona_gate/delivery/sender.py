@@ -78,6 +78,7 @@ class Sender:
         self._guard = guard
         self._proxy = proxy
         self._context = context
+        self._loading: asyncio.Future[ssl.SSLContext] | None = None
         self._clock = clock
 
     async def send(
@@ -88,7 +89,12 @@ class Sender:
         The host is looked up and checked, and the connection goes to one of the addresses checked for this call.
         """
         if self._context is None:
-            self._context = await asyncio.to_thread(_load)
+            # Once: the first calls come many at a time, and each load takes a thread for tens of milliseconds.
+            self._loading = self._loading or asyncio.ensure_future(asyncio.to_thread(_load))
+            try:
+                self._context = await asyncio.shield(self._loading)
+            finally:
+                self._loading = None
         from stacksona_gate.delivery.connections import Heard, fault
 
         heard, error = Heard(), None

@@ -32,6 +32,8 @@ BLOCKED_SECONDS: Final = 0.5
 """Between two looks while what is due waits for another delivery of its thread."""
 SOON_SECONDS: Final = 0.25
 """After a commit that may have put something, by a process that cannot say more."""
+PAUSE_SECONDS: Final = 0.02
+"""Between two looks whatever happens: calls end one by one, and a look for each would cost more than the calls."""
 AWAY_SECONDS: Final = 1.0
 DRAIN_SECONDS: Final = 5.0
 
@@ -142,6 +144,7 @@ class DeliveryWorker:
                 log.info("nothing was sent: %s", error)
             except Exception:
                 log.exception("nothing was sent")
+            await asyncio.sleep(PAUSE_SECONDS)
             if wait > 0:
                 timer = asyncio.get_running_loop().call_later(wait, self._wake.set)
                 await self._wake.wait()
