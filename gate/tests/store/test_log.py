@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from gate.tests.factories import START, TENANT, World, second_tenant
@@ -11,6 +12,9 @@ from stacksona_gate.domain.audit import GATE, Entry
 from stacksona_gate.domain.errors import Conflict
 from stacksona_gate.domain.sealed_log import KeptCheckpoint, LogKey
 from stacksona_gate.store.base import Tx
+from stacksona_gate.store.migrate import all_migrations, statements
+from stacksona_gate.store.sqlite import SQLiteStore
+from stacksona_gate.store.sqlite_connection import DIALECT, SQLiteRows
 
 OTHER = "other"
 SECOND = 1_000_000
@@ -222,3 +226,28 @@ async def test_log_keys_are_listed_oldest_first_and_retired_but_for_one(w: World
     await w.write(lambda tx: tx.log.insert_key(second))
     await w.write(lambda tx: tx.log.retire_keys(START + 2, except_kid="log_2"))
     assert await w.read(lambda tx: tx.log.list_keys()) == [replace(first, retired_at=START + 2), second]
+
+
+# Databases of before
+
+
+async def test_entries_of_a_database_from_before_the_log_wait_in_their_order(tmp_path: Path) -> None:
+    path = str(tmp_path / "gate.db")
+    rows = SQLiteRows(path)
+    rows.begin()
+    rows.run("CREATE TABLE migrations (number BIGINT PRIMARY KEY, name TEXT NOT NULL)")
+    for migration in all_migrations()[:2]:
+        for statement in statements(migration.sql, DIALECT):
+            rows.run(statement)
+        rows.run("INSERT INTO migrations (number, name) VALUES ($1, $2)", migration.number, migration.name)
+    columns = ("tenant_id", "id", "event", "at", "actor_kind", "actor_id", "leaf", "private")
+    rows.insert_many("audit", columns, [(TENANT, f"aud_{i}", "e", i, "gate", "gate", f"leaf {i}", "{}") for i in "123"])
+    rows.execute("COMMIT")
+    rows.close()
+    store = SQLiteStore(path)
+    store.start()
+    try:
+        waiting = await store.read(lambda tx: tx.log.list_unsealed(TENANT, 10))
+    finally:
+        store.close()
+    assert [leaf for _, leaf in waiting] == ["leaf 1", "leaf 2", "leaf 3"]
