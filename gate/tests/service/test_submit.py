@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ from stacksona_gate.domain.canonical import canonicalize, digest
 from stacksona_gate.domain.errors import Conflict, Forbidden, Invalid
 from stacksona_gate.domain.times import DAY
 from stacksona_gate.service.agents import AgentChange
-from stacksona_gate.service.requests import Ask
+from stacksona_gate.service.requests import Ask, File
 
+RECEIPT = File("receipt.txt", "text/plain", b"40 EUR")
 SECRETIVE = Ask(
     "issue_refund",
     "Subject-7f3a",
@@ -170,3 +172,25 @@ async def test_an_allow_replayed_after_a_pause_is_a_conflict(w: World) -> None:
 async def test_a_subject_may_hold_any_text(w: World) -> None:
     answer = await w.ask(ask=an_ask(subject="\U0001f600 \u202e ' -- %"))
     assert (await w.stored(answer)).subject == "\U0001f600 \u202e ' -- %"
+
+
+async def committed_files(w: World, event: str) -> list[dict[str, Any]]:
+    """The attachments of the newest entry of this event: as it commits to them."""
+    entries = await w.read(lambda tx: tx.audit.list_entries(w.tenant_id))
+    entry = next(entry for _, entry in entries if entry.event == event)
+    beside = json.loads(entry.private)["attachments"]
+    assert holds(json.loads(entry.leaf)["commitments"]["attachments"], beside["salt"], beside["value"])
+    return beside["value"]  # type: ignore[no-any-return]
+
+
+async def test_the_log_commits_to_attachments(w: World) -> None:
+    await w.ask(ask=Ask("issue_refund", "A refund", payload={"amount": 500}, attachments=(RECEIPT,)))
+    (file,) = await committed_files(w, "thread.opened")
+    assert (file["name"], file["digest"]) == ("receipt.txt", "sha-256:" + sha256(b"40 EUR").hexdigest())
+
+
+async def test_the_log_commits_to_attachments_that_a_revision_keeps(w: World) -> None:
+    answer = await w.ask(ask=Ask("issue_refund", "A refund", payload={"amount": 500}, attachments=(RECEIPT,)))
+    await w.revise(answer)
+    (file,) = await committed_files(w, "thread.revised")
+    assert file["name"] == "receipt.txt"

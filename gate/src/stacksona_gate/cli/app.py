@@ -56,7 +56,7 @@ def _policy() -> typer.Typer:
 
 
 def _audit() -> typer.Typer:
-    import stacksona_gate.cli.audit_log  # noqa: F401 - adds its commands to the group
+    import stacksona_gate.cli.audit_log
     import stacksona_gate.cli.exports  # noqa: F401 - adds its command to the group
     from stacksona_gate.cli.audit import audit
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
@@ -194,13 +195,14 @@ def _submission(
     objects = {"agent": request.agent_id, "request": request.id, "task": request.task_id, "tool": request.tool_name}
     if request.thread_id is not None:
         objects["thread"] = request.thread_id
+    files = stored_files(env, request, ask.attachments, now)
     entry = env.entry(
         "request.decided" if request.thread_id is None else "thread.opened",
         tenant_id=request.tenant_id,
         at=now,
         actor=Actor("agent", request.agent_id),
         objects=objects,
-        canonical=_private(request, ask),
+        canonical=_private(request, ask, files),
         policy_version=request.policy_version,
         status=request.status,
         reason_code=request.reason_code,
@@ -210,14 +212,14 @@ def _submission(
         caller.config_version,
         request,
         (entry,),
-        attachments=stored_files(env, request, ask.attachments, now),
+        attachments=files,
         discovered=request.tool_name if unknown else None,
         discovered_most=env.limits.discovered_tools,
         idempotency=None if key is None else Idempotency(key.scope, key.fingerprint, body.decode()),
     )
 
 
-def _private(request: Request, ask: Ask) -> dict[str, bytes]:
+def _private(request: Request, ask: Ask, files: tuple[Attachment, ...]) -> dict[str, bytes]:
     """What the log keeps beside the leaf, in RFC 8785 form. Absent values are not committed to."""
     private = {
         "payload": request.payload.encode(),
@@ -232,7 +234,17 @@ def _private(request: Request, ask: Ask) -> dict[str, bytes]:
         private["summary"] = canonicalize(list(ask.summary))
     if ask.metadata:
         private["metadata"] = canonicalize(ask.metadata)
+    if files:
+        private["attachments"] = canonicalize(named_files(files))
     return private
+
+
+def named_files(files: Sequence[Attachment]) -> list[dict[str, object]]:
+    """Attachments as the log commits to them: their digests stand for what is in them."""
+    return [
+        {"name": file.name, "content_type": file.content_type, "size": file.size, "digest": file.digest}
+        for file in files
+    ]
 
 
 def stored_files(env: Environment, request: Request, files: tuple[File, ...], now: int) -> tuple[Attachment, ...]:

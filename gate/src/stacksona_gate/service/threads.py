@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -13,11 +13,11 @@ from stacksona_gate.domain.audit import GATE, Actor
 from stacksona_gate.domain.canonical import canonicalize, digest
 from stacksona_gate.domain.errors import Conflict, Invalid, NotFound, Unauthenticated
 from stacksona_gate.domain.reading import read_json
-from stacksona_gate.domain.requests import MAX_REVISIONS, Request
+from stacksona_gate.domain.requests import MAX_REVISIONS, Attachment, Request
 from stacksona_gate.policy.evaluate import Question
 from stacksona_gate.service.directory import REPLACED, Caller, compiled_policy
 from stacksona_gate.service.environment import Environment
-from stacksona_gate.service.requests import ENCODER, File, stored_files
+from stacksona_gate.service.requests import ENCODER, File, named_files, stored_files
 from stacksona_gate.service.webhooks import announce
 from stacksona_gate.store.base import Tx
 
@@ -165,13 +165,14 @@ def revise(tx: Tx, env: Environment, caller: Caller, task_id: str, thread_id: st
     revised = _revised(tx, env, request, change)
     tx.requests.archive_revision(request, env.now())
     write(tx, env, request, revised)
-    _keep_files(tx, env, request, revised, change)
+    files = _keep_files(tx, env, request, revised, change)
     actor = Actor("agent", request.agent_id)
     private = {
         "payload": payload_of(revised.payload),
         "payload_digest": revised.payload_digest,
         "subject": revised.subject,
         "message": revised.message,
+        "attachments": named_files(files) if files else None,
     }
     record(tx, env, revised, "thread.revised", actor=actor, private=private)
     if revised.status == status.REJECTED:
@@ -221,18 +222,21 @@ def judged(tx: Tx, env: Environment, request: Request) -> Request:
     return changed(looked_at, reason_code=verdict.reason_code, message=verdict.message, rule=rule)
 
 
-def _keep_files(tx: Tx, env: Environment, before: Request, after: Request, change: Change) -> None:
-    """A revision without attachments of its own keeps those of the one before."""
+def _keep_files(tx: Tx, env: Environment, before: Request, after: Request, change: Change) -> Sequence[Attachment]:
+    """A revision without attachments of its own keeps those of the one before. Returns those it has."""
     if change.attachments is not None:
-        tx.conversation.insert_attachments(after.tenant_id, stored_files(env, after, change.attachments, env.now()))
-        return
-    kept = []
-    for listed in tx.conversation.list_attachments(before.tenant_id, before.id):
-        if listed.revision == before.revision:
-            file = tx.conversation.find_attachment(before.tenant_id, listed.id)
-            if file is not None:
-                kept.append(replace(file, id=env.id("att_", env.now()), revision=after.revision))
-    tx.conversation.insert_attachments(after.tenant_id, kept)
+        files: Sequence[Attachment] = stored_files(env, after, change.attachments, env.now())
+    else:
+        files = [replace(file, id=env.id("att_", env.now()), revision=after.revision) for file in _files(tx, before)]
+    tx.conversation.insert_attachments(after.tenant_id, files)
+    return files
+
+
+def _files(tx: Tx, request: Request) -> list[Attachment]:
+    listed = tx.conversation.list_attachments(request.tenant_id, request.id)
+    newest = [one.id for one in listed if one.revision == request.revision]
+    found = (tx.conversation.find_attachment(request.tenant_id, attachment_id) for attachment_id in newest)
+    return [file for file in found if file is not None]
 
 
 def payload_of(text: str) -> dict[str, object]:
