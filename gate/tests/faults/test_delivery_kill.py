@@ -1,10 +1,12 @@
-"""A gate killed at every step from decision to delivery: what was decided arrives, and nothing else does."""
+"""A gate killed at every step from decision to delivery and seal: what was decided arrives, nothing else does, and the
+log has one history."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import random
+import signal
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,18 +16,22 @@ from typing import Any, Final
 
 import pytest
 from gate.tests.factories import PATIENCE, ROOT_SECRET, TENANT, Clock, SQLiteDatabase, World, world
-from gate.tests.faults.delivering import worker_of
+from gate.tests.faults.delivering import UNDONE, worker_of
 from gate.tests.outbox import deliveries, endpoint, give_address, until
 from gate.tests.processes import child
 
 from stacksona_gate.delivery.signatures import verified
+from stacksona_gate.domain.merkle import append, leaf_hash, root_of
 from stacksona_gate.domain.webhooks import Delivery
 from stacksona_gate.main import build_gate
 from stacksona_gate.service.endpoints import opened_secrets
 from stacksona_gate.service.environment import Environment, system_clock
+from stacksona_gate.service.log import seal_now
 from stacksona_gate.service.secrets import RootSecret
 
-ROUNDS: Final = 40
+ROUNDS: Final = 1000
+BESIDE: Final = 2
+"""So many gates live at once on one file, each with its own rounds."""
 SEED: Final = 20261125
 POINTS: Final = (
     "decision.before_commit",
@@ -33,9 +39,9 @@ POINTS: Final = (
     "delivery.claimed",
     "delivery.sent",
     "delivery.recorded",
+    "seal.before_commit",
+    "seal.after_commit",
 )
-LIFE_SECONDS: Final = 1.5
-"""Until a life whose point was not reached is ended from outside."""
 
 
 @dataclass
@@ -75,20 +81,17 @@ async def inbox() -> AsyncIterator[Inbox]:
         yield made
 
 
-async def lives(w: World, path: str) -> list[dict[str, Any]]:
+async def lives(w: World, path: str, rounds: range) -> list[dict[str, Any]]:
     """What a gate said over its lives on one file, each ended at a point or by the clock."""
-    chance = random.Random(SEED)  # noqa: S311 - repeatable on purpose
+    chance = random.Random(SEED + rounds.start)  # noqa: S311 - repeatable on purpose
     facts: list[dict[str, Any]] = []
-    for life in range(ROUNDS):
-        point, count = POINTS[life % len(POINTS)], str(chance.randint(1, 12))
-        arguments = (path, w.key, w.reviewer.id, f"life-{life}", point, count)
-        async with child("gate.tests.faults.delivering", *arguments) as running:
-            assert json.loads(await running.hear()) == {"do": "start"}
-            ending = asyncio.get_running_loop().call_later(LIFE_SECONDS, running.process.kill)
-            while line := await asyncio.wait_for(running.hear(), 6 * PATIENCE):
-                if line.endswith("}"):
-                    facts.append(json.loads(line))
-            ending.cancel()
+    async with child("gate.tests.faults.delivering") as gates:
+        for life in rounds:
+            point, count = POINTS[life % len(POINTS)], chance.randint(1, 6)
+            await gates.say(f"{path} {w.key} {w.reviewer.id} life-{life} {point} {count}")
+            while (fact := json.loads(await gates.hear()))["do"] != "ended":
+                facts.append(fact)
+            facts.append(fact)
     return facts
 
 
@@ -121,27 +124,61 @@ def without_arrival(outbox: list[Delivery], arrived: Counter[str]) -> list[Deliv
     return [one for one in outbox if one.state != "superseded" and not (one.state == "delivered" and arrived[one.id])]
 
 
+def broken_history(leaves: list[tuple[int, str]], sealed: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Checkpoints that were told of and are not what the log begins with."""
+    hashes = [leaf_hash(leaf.encode()) for _, leaf in leaves]
+    tiles: dict[tuple[int, int], bytes] = {}
+    size, roots = 0, dict[int, str]()
+    for told in sorted({fact["size"] for fact in sealed}):
+        grown = append(lambda level, number: tiles.get((level, number), b""), size, hashes[size:told])
+        tiles.update(grown.tiles)
+        size, roots[told] = told, grown.root.hex()
+    return [fact for fact in sealed if roots[fact["size"]] != fact["root"]]
+
+
+async def sealed_leaves(w: World) -> list[tuple[int, str]]:
+    """The whole log, sealed to its end: index and leaf."""
+    checkpoint = await seal_now(w.gate, TENANT)
+    page = await w.store.scan(lambda tx: tx.log.list_sealed(TENANT, 0, checkpoint.size, below=checkpoint.size))
+    found = [(index, entry.leaf) for index, entry in page]
+    assert root_of([leaf_hash(leaf.encode()) for _, leaf in found]) == checkpoint.root
+    return found
+
+
 @pytest.mark.slow
 async def test_whatever_step_a_gate_is_killed_at_what_it_decided_arrives_and_nothing_else(tmp_path: Path) -> None:
     path = str(tmp_path / "gate.db")
     async with inbox() as receiver:
         async with world(SQLiteDatabase(path), clock=Clock(system_clock())) as made:
             await give_address(made, receiver.url)
-        facts = await lives(made, path)
+        share = ROUNDS // BESIDE
+        told = await asyncio.gather(*(lives(made, path, range(i * share, (i + 1) * share)) for i in range(BESIDE)))
         w = await last_life(path, made)
+    facts = [fact for one in told for fact in one]
+    decisions = [fact for fact in facts if fact["do"] == "decided"]
+    sealed = [fact for fact in facts if fact["do"] == "sealed"]
+    ends = Counter(fact["signal"] for fact in facts if fact["do"] == "ended")
     outbox = await deliveries(w)
     decided = {one.request_id for one in outbox if one.event != "decision.revision_requested"}
     statuses = await w.read(lambda tx: tx.requests.list_pending_of_agent(TENANT, w.agent.id))
     arrived = Counter(headers["webhook-id"] for headers, _ in receiver.calls)
     secrets = opened_secrets(w.gate.root, w.agent.id, ((await endpoint(w)).secret or "",))
+    leaves = await sealed_leaves(w)
 
-    assert len(facts) > ROUNDS
-    assert await lost_decisions(w, facts) == []
-    assert {fact["id"] for fact in facts} <= decided, "decided, and nothing put for it"
+    assert set(ends) <= {signal.SIGKILL, signal.SIGALRM}, "a gate ended by itself"
+    assert ends[signal.SIGKILL] > ROUNDS // 4, "few lives ended at their point"
+    assert len(decisions) > ROUNDS
+    assert await lost_decisions(w, decisions) == []
+    assert {fact["id"] for fact in decisions} <= decided, "decided, and nothing put for it"
     assert not {request.id for request in statuses} & decided, "put for what was not decided"
     assert without_arrival(outbox, arrived) == []
     assert set(arrived) <= {one.id for one in outbox}, "arrived, and was never committed"
+    assert not any(UNDONE in one.body for one in outbox), "put by a transaction that was undone"
+    assert not any(UNDONE.encode() in body for _, body in receiver.calls)
     assert receiver.bodies() == {one.id: {one.body.encode()} for one in outbox if arrived[one.id]}
     assert all(verified(secrets, headers, body, sent_at(headers)) for headers, body in receiver.calls)
     assert max(arrived.values()) > 1, "nothing was sent twice: the kills came at no bad moment"
+    assert [index for index, _ in leaves] == list(range(len(leaves)))
+    assert broken_history(leaves, sealed) == []
+    assert len(sealed) > ROUNDS // 10
     w.store.close()  # type: ignore[attr-defined]
