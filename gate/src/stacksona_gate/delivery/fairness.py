@@ -10,7 +10,9 @@ from typing import Final
 from stacksona_gate.domain.webhooks import Due
 
 SLOW_SECONDS: Final = 2.0
-"""A call that takes longer counts against the slow ones from then on."""
+"""An endpoint with a call that takes longer has one place until that call is over."""
+LINGER_SECONDS: Final = 0.5
+"""A call that takes longer no longer takes room from endpoints in good standing: nobody knows which of them hang."""
 CLAIMS_MOST: Final = 64
 """Deliveries taken in one transaction: decisions in the same commit wait for them."""
 TOTAL_FACTOR: Final = 4
@@ -51,7 +53,7 @@ class Fairness:
         """What to take of what is due, one each in turns that go on where the last round ended."""
         slow = {key for key, flights in flying.items() if any(_is_slow(one, now) for one in flights)}
         slow |= {(one.tenant_id, one.endpoint_id) for one in due if one.is_failing}
-        rooms = self._rooms(flying, slow)
+        rooms = self._rooms(flying, slow, now)
         most = min(CLAIMS_MOST, self._at_once * TOTAL_FACTOR - sum(len(flights) for flights in flying.values()))
         turns = deque(self._in_turn([(one.tenant_id, one.endpoint_id) for one in due]))
         wanted: dict[Key, int] = {}
@@ -70,11 +72,12 @@ class Fairness:
             turns.append(key)
         return Share(wanted, left_out)
 
-    def _rooms(self, flying: Mapping[Key, Sequence[Flight]], slow: set[Key]) -> dict[bool, int]:
+    def _rooms(self, flying: Mapping[Key, Sequence[Flight]], slow: set[Key], now: float) -> dict[bool, int]:
         """Free places, for those in good standing (False) and for the others (True)."""
         counts = {True: 0, False: 0}
         for key, flights in flying.items():
-            counts[key in slow or any(one.to_failing for one in flights)] += len(flights)
+            for one in flights:
+                counts[key in slow or one.to_failing or now - one.since >= LINGER_SECONDS] += 1
         return {False: self._at_once - counts[False], True: max(1, self._at_once // 2) - counts[True]}
 
     def _in_turn(self, keys: list[Key]) -> list[Key]:

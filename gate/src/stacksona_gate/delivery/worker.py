@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from stacksona_gate.delivery.fairness import SLOW_SECONDS, Fairness, Flight, Key
+from stacksona_gate.delivery.fairness import LINGER_SECONDS, Fairness, Flight, Key
 from stacksona_gate.delivery.signatures import signed_headers
 from stacksona_gate.domain.errors import GateError, Unavailable
 from stacksona_gate.domain.times import SECOND
@@ -185,7 +185,7 @@ class DeliveryWorker:
         if left_out and claims:
             return 0.0
         taken = [_key(claim) for claim in claims]
-        waits = [IDLE_SECONDS, SLOW_SECONDS if left_out else IDLE_SECONDS]
+        waits = [IDLE_SECONDS, LINGER_SECONDS if left_out else IDLE_SECONDS]
         for one in due:
             key = (one.tenant_id, one.endpoint_id)
             if one.due_at > now:
