@@ -24,7 +24,14 @@ class Blocking:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self.gate, name)
-        return lambda *args, **kwargs: asyncio.run(method(*args, **kwargs))
+        return lambda *args, **kwargs: asyncio.run(self._whole(method(*args, **kwargs)))
+
+    async def _whole(self, call: Any) -> Any:
+        """Connections end with the loop that they are on."""
+        try:
+            return await call
+        finally:
+            await self.gate.aclose()
 
     def guard(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
         decorate = self.gate.guard(*args, **kwargs)

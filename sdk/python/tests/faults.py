@@ -11,6 +11,9 @@ from typing import Any, Final
 import httpx2
 from sdk.python.tests.fake_gate import FakeGate, Reply
 
+LATELY: Final = 6
+"""Answers that a cache still has."""
+
 Plan = Callable[[httpx2.Request], str]
 
 
@@ -65,6 +68,8 @@ class Faulty(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         await request.aread()
+        for _ in range(self._random.randrange(4)):
+            await asyncio.sleep(0)  # others come in between
         return self._handle(request)
 
     def _handle(self, request: httpx2.Request) -> httpx2.Response:
@@ -75,6 +80,10 @@ class Faulty(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
         reply = self.gate.handle(request)
         self._answers.append(reply)
         return AFTER[fault](self, request, reply)
+
+    def keep_only_the_last_answer(self) -> None:
+        """What ``replay`` then gives."""
+        del self._answers[:-1]
 
     # Before the gate saw it
 
@@ -102,13 +111,13 @@ class Faulty(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
         """A cache gives the answer to another call."""
         if not self._answers:
             return self.portal(request)
-        return _response(self._random.choice(self._answers))
+        return _response(self._random.choice(self._answers[-LATELY:]))
 
     def unnamed_replay(self, request: httpx2.Request) -> httpx2.Response:
         """A cache that keeps no ids."""
         if not self._answers:
             return self.portal(request)
-        status, headers, body = self._random.choice(self._answers)
+        status, headers, body = self._random.choice(self._answers[-LATELY:])
         return _response((status, {name: value for name, value in headers.items() if name != "x-request-id"}, body))
 
     # After the gate carried it out
@@ -167,7 +176,9 @@ class Faulty(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
         return self._changed(reply, **{name: "other"})
 
     def other_payload(self, request: httpx2.Request, reply: Reply) -> httpx2.Response:
-        return self._changed(reply, payload={"amount": 1_000_000})
+        """One that would fit the same function."""
+        payload = json.loads(reply[2]).get("payload") or {}
+        return self._changed(reply, payload={**payload, "amount": 1_000_000})
 
     def no_payload(self, request: httpx2.Request, reply: Reply) -> httpx2.Response:
         return self._changed(reply, payload=None)

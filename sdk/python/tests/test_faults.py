@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import httpx2
 import pytest
 from sdk.python.tests.bench import COLOURS, Bench, asked, bench
 from sdk.python.tests.faults import AFTER, BEFORE, FAULTS
@@ -193,3 +194,44 @@ def test_the_gates_own_retry_after_is_kept() -> None:
     b.fails("gate_503")
     b.client.request_decision(asked())
     assert b.time.slept == [2.0]
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+@pytest.mark.parametrize("fault", ["replay", "unnamed_replay"])
+def test_a_cached_redemption_is_no_second_one(fault: str, colour: str) -> None:
+    b, call, was_done_once = prepared("validate_approval", colour)
+    assert call().redeemed_at
+    b.faulty.keep_only_the_last_answer()
+    b.fails(always=fault)
+    with pytest.raises(RedemptionLost) as lost:
+        call()
+    assert isinstance(lost.value.__cause__, UnexpectedAnswer)
+    assert was_done_once()
+
+
+def test_an_id_that_a_proxy_put_in_place_of_ours_is_no_fault() -> None:
+    b = bench()
+    whole = b.faulty.handle_request
+
+    def renamed(request: httpx2.Request) -> httpx2.Response:
+        answer = whole(request)
+        answer.headers["x-request-id"] = "proxy-1"
+        return answer
+
+    b.faulty.handle_request = renamed  # type: ignore[method-assign]
+    assert b.guarded()(amount=40) == "refunded 40"
+
+
+def test_a_header_that_contradicts_its_body_is_no_decision() -> None:
+    b = bench()
+    whole = b.faulty.handle_request
+
+    def contradicted(request: httpx2.Request) -> httpx2.Response:
+        answer = whole(request)
+        answer.headers["x-gate-decision"] = "allow, reject"
+        return answer
+
+    b.faulty.handle_request = contradicted  # type: ignore[method-assign]
+    with pytest.raises(UnexpectedAnswer):
+        b.guarded()(amount=40)
+    assert b.ran == []

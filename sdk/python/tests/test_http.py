@@ -50,9 +50,21 @@ def listening(talk: Talk) -> Iterator[tuple[str, list[bytes]]]:
         server.close()
 
 
-def client(colour: str, url: str, **options: Any) -> Any:
-    options = {"timeout": 0.3, "patience": 0.0, **options}
-    return Gate(url, KEY, **options) if colour == "sync" else Blocking(AsyncGate(url, KEY, **options))
+_OPEN: list[Gate] = []
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    yield
+    while _OPEN:
+        _OPEN.pop().close()
+
+
+def client(colour: str, url: str) -> Any:
+    if colour == "async":
+        return Blocking(AsyncGate(url, KEY, timeout=0.3, patience=0.0))
+    _OPEN.append(Gate(url, KEY, timeout=0.3, patience=0.0))
+    return _OPEN[-1]
 
 
 def drip(connection: socket.socket) -> None:

@@ -12,6 +12,9 @@ from sdk.python.tests.faults import FAULTS, Faulty, Time
 
 from stacksona import AsyncGate, Gate, GateError
 
+PATIENCE = 1.0
+"""Short, so that it ends often."""
+
 
 class Runs:
     """One gate, one guarded function, and chance in everything else."""
@@ -72,7 +75,7 @@ class Runs:
 
 def sync_runs(count: int, seed: int) -> Runs:
     runs = Runs(seed)
-    gate = Gate(URL, KEY, transport=runs.faulty, clock=runs.time, sleep=runs.time.sleep, patience=20)
+    gate = Gate(URL, KEY, transport=runs.faulty, clock=runs.time, sleep=runs.time.sleep, patience=PATIENCE)
     guarded = gate.guard("issue_refund", subject="Refund", wait=20.0)(runs.action)
     for number in range(count):
         arguments, thread_id = runs.arguments(number), None
@@ -89,9 +92,9 @@ def sync_runs(count: int, seed: int) -> Runs:
 
 
 async def async_runs(count: int, seed: int) -> Runs:
-    """Some come back twice at the same time."""
+    """Some come back several times at once, as several processes would."""
     runs = Runs(seed)
-    gate = AsyncGate(URL, KEY, transport=runs.faulty, clock=runs.time, sleep=runs.time.asleep, patience=20)
+    gate = AsyncGate(URL, KEY, transport=runs.faulty, clock=runs.time, sleep=runs.time.asleep, patience=PATIENCE)
     guarded = gate.guard("issue_refund", subject="Refund", wait=20.0)(runs.action)
     for number in range(count):
         arguments, thread_id = runs.arguments(number), None
@@ -100,7 +103,7 @@ async def async_runs(count: int, seed: int) -> Runs:
         except (GateError, ValueError) as error:
             thread_id = runs.note(error)
         if thread_id:
-            twice = [gate.resume(thread_id, wait=30.0) for _ in range(runs.chance.randrange(3))]
+            twice = [gate.resume(thread_id, wait=30.0) for _ in range(runs.chance.randrange(4))]
             for result in await asyncio.gather(*twice, return_exceptions=True):
                 if isinstance(result, Exception):
                     assert isinstance(result, (GateError, ValueError)), result
