@@ -24,6 +24,8 @@ from gate.tests.cli.processes import (
     until,
 )
 
+from stacksona_gate.store.sqlite_connection import SQLiteRows
+
 pytestmark = pytest.mark.slow
 
 POLICY = """\
@@ -42,6 +44,10 @@ class Site:
         self.database = database
         self.port = port
         self.server = server
+
+    @property
+    def path(self) -> str:
+        return self.database.removeprefix("sqlite:///")
 
     def made(self, *arguments: str) -> Json:
         return made(*arguments, "--database", self.database)
@@ -187,3 +193,24 @@ def metrics(port: int) -> str:
 
 def kids(port: int) -> set[str]:
     return {str(key["kid"]) for key in call(port, "GET", "/.well-known/jwks.json")[1]["keys"]}
+
+
+def measured(port: int, name: str) -> float:
+    """A gauge of the server's."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    try:
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+    finally:
+        connection.close()
+    return float(next(line for line in text.splitlines() if line.startswith(f"{name} ")).split()[1])
+
+
+def test_a_server_seals_its_log_by_itself(site: Site) -> None:
+    ask(site.port, site.agent("sealed"))
+    until(lambda: True if measured(site.port, "stacksona_gate_log_unsealed") == 0 else None)
+    rows = SQLiteRows(site.path, read_only=True)
+    (sealed,) = rows.one("SELECT size FROM checkpoints ORDER BY size DESC LIMIT 1") or (0,)
+    (entries,) = rows.one("SELECT COUNT(*) FROM audit") or (0,)
+    rows.close()
+    assert sealed == entries > 0

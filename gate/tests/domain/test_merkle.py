@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from hashlib import sha256
 from random import Random
 
@@ -299,33 +297,13 @@ def large() -> Tiles:
     return made
 
 
-@pytest.mark.slow
-def test_a_thousand_leaves_on_ten_million_take_milliseconds_and_few_tiles(large: Tiles) -> None:
+def test_a_thousand_leaves_on_ten_million_write_few_tiles(large: Tiles) -> None:
     hashes = [leaf_hash(number.to_bytes(4)) for number in range(1000)]
-    append(large.read, large.size, hashes)  # makes up what is read
+    assert len(append(large.read, large.size, hashes).tiles) <= 7
+
+
+def test_a_proof_at_ten_million_reads_few_tiles(large: Tiles) -> None:
     large.reads = 0
-    taken, appended = quickest(lambda: append(large.read, large.size, hashes))
-    assert len(appended.tiles) <= 7
-    assert taken < 0.02
-
-
-@pytest.mark.slow
-def test_a_proof_at_ten_million_takes_under_five_milliseconds(large: Tiles) -> None:
     inclusion_proof(tile_nodes(large.read), 1_234_567, large.size)
     consistency_proof(tile_nodes(large.read), 9_999_999, large.size)
-    large.reads = 0
-    taken, _ = quickest(lambda: inclusion_proof(tile_nodes(large.read), 1_234_567, large.size))
-    assert taken < 0.005
-    taken, _ = quickest(lambda: consistency_proof(tile_nodes(large.read), 9_999_999, large.size))
-    assert taken < 0.005
-    assert large.reads <= 2 * 5 * 10
-
-
-def quickest[T](work: Callable[[], T]) -> tuple[float, T]:
-    """Seconds of the quickest of five, and what came of it: other processes only make it slower."""
-    best = float("inf")
-    for _ in range(5):
-        started = time.perf_counter()
-        result = work()
-        best = min(best, time.perf_counter() - started)
-    return best, result
+    assert large.reads <= 2 * 10
