@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from gate.tests.cli.processes import Running, call, command, free_port, made, running, serving
-from gate.tests.docs.pages import ROOT, blocks, page
+from gate.tests.docs.pages import ROOT, blocks, links, page
 from standardwebhooks import Webhook
 
 pytestmark = pytest.mark.slow
@@ -107,6 +107,15 @@ def test_the_client_is_installed_as_the_guide_says(tmp_path: Path) -> None:
 def test_the_guides_commands_are_those_that_are_tested() -> None:
     assert [text.strip() for text in blocks(GUIDE, "sh")[1:]] == ["python3 refund.py 40", "python3 later.py"]
     assert set(re.findall(r"`python3 (\w+)\.py", GUIDE)) <= PROGRAMS.keys()
+
+
+def test_the_readme_of_the_client_runs_and_leads_somewhere(house: House) -> None:
+    told = page("sdk/python/README.md")
+    program = blocks(told, "python")[0].rstrip()
+    head, _, last = program.rpartition("\n")
+    (house.folder / "readme.py").write_text(f"{head}\nprint({last})\n")
+    assert house.said("readme.py") == "refunded 40 usd to cus_99"
+    assert all((ROOT / "sdk/python" / link).exists() for link in links(told))
 
 
 def test_what_a_rule_allows_is_refunded(house: House) -> None:

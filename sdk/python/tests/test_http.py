@@ -244,6 +244,7 @@ def test_a_thread_id_that_is_none_is_not_sent(thread_id: Any) -> None:
         {"tool_name": "no spaces"},
         {"subject": ""},
         {"subject": "a" * 501},
+        {"subject": 5},
         {"preview": "a" * 20_001},
         {"payload": {"text": "a" * 300_000}},
         {"idempotency_key": "a\nb"},

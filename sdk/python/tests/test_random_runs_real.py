@@ -75,7 +75,7 @@ async def test_the_real_gate_has_redeemed_each_execution_once() -> None:
 
         for number in range(300):
             faulty.rate = chance.choice([0.0, 0.2, 0.5])
-            arguments = {"amount": chance.choice([40, 500, 9000]), "customer_id": f"cus_{number}"}
+            arguments: dict[str, Any] = {"amount": chance.choice([40, 500, 9000]), "customer_id": f"cus_{number}"}
             try:
                 await refund(**arguments)
             except GateError as error:

@@ -92,6 +92,14 @@ async def test_the_client_that_blocks_waits_in_its_thread(real: Real) -> None:
     assert ran == [PAYLOAD]
 
 
+async def test_threads_share_the_client_that_blocks(real: Real) -> None:
+    ran = Ran()
+    refund = real.blocking.guard("issue_refund", subject="Refund")(ran.refund)
+    calls = [asyncio.to_thread(refund, amount=40, customer_id=f"cus_{number}") for number in range(20)]
+    assert await asyncio.gather(*calls) == ["refunded 40"] * 20
+    assert len({one["customer_id"] for one in ran}) == 20
+
+
 async def found_pending(real: Real) -> dict[str, Any]:
     for _ in range(500):
         threads = (await real.api.get("/api/agent/threads", status="pending_review")).json()["threads"]

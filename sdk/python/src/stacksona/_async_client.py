@@ -318,8 +318,9 @@ class AsyncGuarded(Generic[P, R]):
         self._registered = registered
         self._wait = wait
         functools.update_wrapper(self, registered.function)
-        if hasattr(inspect, "markcoroutinefunction"):
-            inspect.markcoroutinefunction(self)
+        mark = getattr(inspect, "markcoroutinefunction", None)  # from Python 3.12 on
+        if mark is not None:
+            mark(self)
 
     def __repr__(self) -> str:
         return f"<{self._registered.question.tool_name}, guarded>"

@@ -18,7 +18,8 @@ from stacksona._requests import ActionRequest
 from stacksona._wire import Act, Acted, Step, Steps
 
 REPORT_PATIENCE: Final = 10.0
-"""Seconds that a result is held back at most for its report."""
+REPORT_TIMEOUT: Final = 5.0
+"""Shorter than for other calls: the result is held back for its report."""
 
 T = TypeVar("T")
 Check = Callable[[dict[str, Any]], None]
@@ -116,7 +117,7 @@ def _report(flows: Flows, decision: Decision, acted: Acted) -> Steps[None]:
         "detail": detail,
         "payload_digest": decision.payload_digest,
     }
-    brief = replace(flows, patience=min(flows.patience, REPORT_PATIENCE))
+    brief = replace(flows, patience=min(flows.patience, REPORT_PATIENCE), timeout=min(flows.timeout, REPORT_TIMEOUT))
     try:
         outcome = yield from brief.report_outcome(decision.task_id, fields)
     except GateError as error:

@@ -28,7 +28,9 @@ class Question:
         """One call as a question. Raises TypeError as the function would, and what a field's function raises."""
         payload = self.arguments.payload(args, kwargs)
         # Functions that make texts get a dict of their own: they cannot change what is asked.
-        made = {name: value(dict(payload)) if callable(value) else value for name, value in self.fields.items()}
+        made: dict[str, Any] = {
+            name: value(dict(payload)) if callable(value) else value for name, value in self.fields.items()
+        }
         task_id = made.pop("task_id") or f"task-{fresh_key}"
         return ActionRequest(task_id=task_id, tool_name=self.tool_name, payload=payload, **made)
 

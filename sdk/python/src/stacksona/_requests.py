@@ -68,8 +68,9 @@ class ActionRequest:
         if not self.subject:
             raise InvalidRequest("subject: one line for the reviewer is needed")
         for name, most in _LINES:
-            if len(getattr(self, name) or "") > most:
-                raise InvalidRequest(f"{name}: at most {most} characters")
+            line = getattr(self, name)
+            if line is not None and (not isinstance(line, str) or len(line) > most):
+                raise InvalidRequest(f"{name}: text of at most {most} characters")
         fields = {
             "tool_name": self.tool_name,
             "subject": self.subject,

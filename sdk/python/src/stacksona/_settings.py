@@ -52,8 +52,9 @@ def _checked(url: str) -> str:
     try:
         parts = urlsplit(url.strip())
         is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        is_bare = parts.username is None and not parts.query and not parts.fragment
     except ValueError:
-        is_address = False
-    if not is_address or parts.username is not None or parts.query or parts.fragment:
+        is_address = is_bare = False
+    if not is_address or not is_bare:
         raise ConfigurationError("the gate's address is like https://gate.example.com, without user, query or fragment")
     return url.strip().rstrip("/")
