@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import pickle
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from sdk.python.tests.bench import COLOURS, asked, bench
@@ -383,6 +383,12 @@ def test_coroutine_functions_are_for_the_asynchronous_client(colour: str) -> Non
     if isinstance(b.client, Gate):
         with pytest.raises(TypeError, match="AsyncGate"):
             b.client.guard("issue_refund", subject="Refund")(refund)
+        with pytest.raises(TypeError, match="AsyncGate"):
+            b.client.run_gated_action(asked(40), cast("Any", refund))
+        assert b.paths == []
+        with pytest.raises(TypeError, match="AsyncGate"):
+            b.client.run_gated_action(asked(40), lambda payload: refund(amount=40))
+        assert [one.outcomes for one in b.gate.records.values()] == [["failed"]]
     else:
         assert isinstance(b.client.gate, AsyncGate)
         assert b.client.guard("issue_refund", subject="Refund")(refund)(amount=40) == "later 40"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -73,6 +75,23 @@ def test_faults_on_the_way_cost_time_only(colour: str) -> None:
     b, thread_id = waiting(colour, held=55, polls=5)
     b.fails("", "hang", "gateway_504", "", "cut", "portal", "", "gate_503", "garbage")
     assert b.client.wait_for_decision(thread_id).status == "approved"
+
+
+@pytest.mark.parametrize("tick", [number / 100 for number in range(3, 60, 4)])
+def test_a_clock_that_goes_on_between_two_looks_makes_no_negative_pause(tick: float) -> None:
+    b, thread_id = waiting()
+    b.client._flows = replace(b.client._flows, seams=replace(b.client._flows.seams, clock=ticking(b.time, tick)))
+    with pytest.raises(PendingReview):
+        b.client.wait_for_decision(thread_id, timeout=5)
+    assert min(b.time.slept) >= 0
+
+
+def ticking(time: Time, tick: float) -> Callable[[], float]:
+    def clock() -> float:
+        time.now += tick
+        return time.now
+
+    return clock
 
 
 def test_patience_begins_anew_with_each_good_answer() -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+NOT_PLAIN = "this client waits in its thread: use AsyncGate for asynchronous functions"
 _Self = TypeVar("_Self", bound="Gate")
 
 
@@ -201,6 +202,8 @@ class Gate:
         Everything else that is no permission raises, and so does what ``fn`` raises.
         """
 
+        _require_plain(fn)
+
         def actor(act: Act) -> Acted:
             return _acted(fn, act.payload)
 
@@ -236,8 +239,7 @@ class Gate:
         """
 
         def guarded(function: Callable[P, R]) -> Guarded[P, R]:
-            if inspect.iscoroutinefunction(function):
-                raise TypeError("this client waits in its thread: guard asynchronous functions with AsyncGate")
+            _require_plain(function)
             asking = question(
                 tool_name,
                 function,
@@ -333,6 +335,16 @@ def _acting(registered: Registered, act: Act) -> Acted:
 
 def _acted(action: Callable[..., Any], *arguments: Any) -> Acted:
     try:
-        return Acted(action(*arguments))
+        value = action(*arguments)
+        if inspect.iscoroutine(value):
+            value.close()  # nothing of it ran
+            raise TypeError(NOT_PLAIN)
+        return Acted(value)
     except Exception as error:
         return Acted(error=error)
+
+
+def _require_plain(function: Callable[..., Any]) -> None:
+    """Raises TypeError for a coroutine function."""
+    if inspect.iscoroutinefunction(function):
+        raise TypeError(NOT_PLAIN)

@@ -122,7 +122,7 @@ class Flows:
             if (found.revision_requested and not ignore_changes) or (end is not None and clock() >= end):
                 raise waiting(found)
             if known is not None and clock() - began < BETWEEN_POLLS:
-                yield Sleep(BETWEEN_POLLS if end is None else min(BETWEEN_POLLS, end - clock()))
+                yield Sleep(BETWEEN_POLLS if end is None else max(0.0, min(BETWEEN_POLLS, end - clock())))
             known = found
 
     def _poll(self, thread_id: str, known: Decision | None, end: float | None) -> Steps[_Sent | Fault]:
@@ -146,7 +146,14 @@ class Flows:
     # Redeeming
 
     def validate_approval(
-        self, token: str, *, task_id: str, tool_name: str, payload: Mapping[str, Any] | None, digest: str | None
+        self,
+        token: str,
+        *,
+        task_id: str,
+        tool_name: str,
+        payload: Mapping[str, Any] | None,
+        digest: str | None,
+        request_id: str | None = None,
     ) -> Steps[Redemption]:
         """Raises RedemptionRefused, and RedemptionLost when the call may have redeemed and the answer was lost."""
         if payload is None and digest is None:
@@ -164,7 +171,8 @@ class Flows:
 
         def read(answer: Answer, sent_id: str) -> Redemption:
             redemption = read_redemption(members_of(answer, sent_id, 200))
-            require(vars(redemption), task_id=task_id, tool_name=tool_name, payload_digest=wanted)
+            named = {"task_id": task_id, "tool_name": tool_name, "request_id": request_id}
+            require(vars(redemption), **named, payload_digest=wanted)
             if _digest_or_none(redemption.payload) != wanted:
                 raise UnexpectedAnswer("the redeemed payload is not the approved one: nothing may run on it")
             return redemption

@@ -87,9 +87,8 @@ def _run(flows: Flows, decision: Decision, tool_name: str, check: Check) -> Step
         tool_name=tool_name,
         payload=decision.payload,
         digest=decision.payload_digest,
+        request_id=decision.request_id,
     )
-    if (redemption.request_id, redemption.status) != (decision.request_id, decision.status):
-        raise UnexpectedAnswer("the redemption is of another request: nothing may run on it")
     acted: Acted = yield Act(tool_name, redemption.payload)
     yield from _report(flows, decision, acted)
     return Ran(decision, acted)
