@@ -8,7 +8,8 @@ import pytest
 
 from stacksona_gate.config import read_settings
 from stacksona_gate.domain.errors import Invalid
-from stacksona_gate.main import clear_out, opened
+from stacksona_gate.main import KEYS_MOST, clear_out, opened
+from stacksona_gate.store.base import Idempotency
 
 
 async def test_a_lost_root_secret_is_said_to_be_lost_and_no_other_is_made(tmp_path: Path) -> None:
@@ -60,3 +61,16 @@ async def test_failed_sign_ins_that_no_longer_count_are_forgotten(tmp_path: Path
         await clear_out(gate)
 
         assert await gate.store.read(lambda tx: tx.people.count_failures("default", "account:a", 0)) == 0
+
+
+async def test_a_days_idempotency_keys_are_forgotten_in_pieces(tmp_path: Path) -> None:
+    async with opened(read_settings({}, database_url=f"sqlite:///{tmp_path}/gate.db")) as gate:
+        keys = [Idempotency(f"key {number}", "fingerprint", "{}") for number in range(KEYS_MOST * 2 + 1)]
+        await gate.store.write(lambda tx: [tx.replays.insert("default", key, 1) for key in keys])
+        before = gate.store.load().writes
+
+        await clear_out(gate)
+
+        kept = await gate.store.read(lambda tx: tx.erasure.list_replays("default", after=(0, ""), limit=9))
+        others = 2  # sessions and failed sign-ins
+        assert (kept, gate.store.load().writes - before - others) == ([], 3)

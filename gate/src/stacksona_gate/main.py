@@ -127,6 +127,8 @@ Ready = Callable[[Gate, str], Awaitable[None]]
 HOUSEKEEPING_SECONDS: Final = 3600.0
 CLEARED_MOST: Final = 200
 """Deliveries per transaction of the housekeeping."""
+KEYS_MOST: Final = 500
+"""Idempotency keys per transaction of the same."""
 GARBAGE_EVERY: Final = 20_000
 """Allocations between two looks for cycles: decisions make none, and the default looks every few of them."""
 
@@ -263,7 +265,7 @@ async def clear_out(gate: Gate) -> None:
     """Forgets what no longer counts: idempotency keys of the days before yesterday, sessions, failed sign-ins, webhooks
     that were sent long ago."""
     now = gate.env.now()
-    await gate.store.write(lambda tx: tx.replays.delete_before(now // DAY - 1))
+    await _forget_keys(gate, now // DAY - 1)
     await gate.store.write(lambda tx: tx.people.delete_sessions_before(now))
     await gate.store.write(lambda tx: tx.people.delete_failures_before(now - FAILURE_WINDOW))
     await expire_content(gate)
@@ -271,6 +273,17 @@ async def clear_out(gate: Gate) -> None:
     while over:
         await gate.store.write(lambda tx, some=over: delete_over(tx, some))  # type: ignore[misc]
         over = await gate.store.scan(lambda tx: list_over(tx, now, CLEARED_MOST))
+
+
+async def _forget_keys(gate: Gate, day: int) -> None:
+    """Piece by piece: a busy day has millions, and a transaction of that size would keep decisions waiting till they
+    give up. Between two pieces as long as one takes."""
+    for tenant in await gate.store.scan(lambda tx: tx.tenants.list_all()):
+        forgotten = KEYS_MOST
+        while forgotten == KEYS_MOST:
+            begun = gate.env.monotonic()
+            forgotten = await gate.store.write(lambda tx, t=tenant.id: tx.replays.delete_before(t, day, KEYS_MOST))  # type: ignore[misc]
+            await asyncio.sleep(gate.env.monotonic() - begun)
 
 
 async def _repeat(work: Callable[[], Awaitable[object]], seconds: float) -> None:

@@ -127,6 +127,7 @@ CHANGES: dict[str, Probe] = {
     "erasure.replace_replay": lambda tx, ids: tx.erasure.replace_replay(OTHER, START // DAY, "scope", "theirs"),
     "erasure.rename_author": lambda tx, ids: tx.erasure.rename_author(OTHER, ids.user, "theirs"),
     "requests.set_outcome": lambda tx, ids: tx.requests.set_outcome(OTHER, ids.request, "executed"),
+    "replays.delete_before": lambda tx, ids: tx.replays.delete_before(OTHER, START // DAY + 9, 99),
     "tenants.bump_config": lambda tx, ids: tx.tenants.bump_config(OTHER),
     "tenants.set_setting": lambda tx, ids: tx.tenants.set_setting(OTHER, "mode", "theirs"),
     "agents.set_webhook_secret": lambda tx, ids: tx.agents.set_webhook_secret(OTHER, ids.agent, "theirs"),

@@ -569,9 +569,9 @@ async def test_an_idempotency_key_is_found_on_its_day_and_the_day_after(w: World
 
 async def test_idempotency_keys_of_earlier_days_are_cleared_out(w: World) -> None:
     await w.write(lambda tx: tx.replays.insert(TENANT, Idempotency("scope", "f", "{}"), START))
-    await w.write(lambda tx: tx.replays.delete_before(START // DAY))
+    assert await w.write(lambda tx: tx.replays.delete_before(TENANT, START // DAY, 9)) == 0
     assert await w.read(lambda tx: tx.replays.find(TENANT, "scope", START)) is not None
-    await w.write(lambda tx: tx.replays.delete_before(START // DAY + 1))
+    assert await w.write(lambda tx: tx.replays.delete_before(TENANT, START // DAY + 1, 9)) == 1
     assert await w.read(lambda tx: tx.replays.find(TENANT, "scope", START)) is None
 
 

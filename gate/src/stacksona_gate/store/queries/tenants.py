@@ -135,8 +135,14 @@ class ReplayQueries:
             self._rows.content.seal(self._rows, tenant_id, REPLAY_ANSWER, replay.answer),
         )
 
-    def delete_before(self, day: int) -> None:
-        self._rows.run("DELETE FROM replays WHERE day < $1", day)
+    def delete_before(self, tenant_id: str, day: int, most: int) -> int:
+        return self._rows.run(
+            "DELETE FROM replays WHERE tenant_id = $1 AND (day, scope) IN"
+            " (SELECT day, scope FROM replays WHERE tenant_id = $1 AND day < $2 LIMIT $3)",
+            tenant_id,
+            day,
+            most,
+        )
 
 
 class AuditQueries:
