@@ -161,6 +161,21 @@ async def test_a_rotation_that_was_interrupted_leaves_everything_readable(w: Wor
     assert (await everything(w, thread_id))[:-1] == told[:-1]
 
 
+async def test_a_rotation_forgets_no_key_that_another_one_still_needs(w: World) -> None:
+    thread_id = await talk(w)
+    told = await everything(w, thread_id)
+    first = await w.write(lambda tx: tx.contents.new_key(TENANT, w.env.now()))
+    await rewrite_content(w.gate, TENANT)
+    await w.write(lambda tx: tx.contents.new_key(TENANT, w.env.now()))
+    await w.write(lambda tx: tx.contents.drop_retired(TENANT, first.id))
+    other = w.database.open()
+    try:
+        await build_gate(other, w.env, RootSecret(ROOT_SECRET))
+        assert await other.read(lambda tx: tx.requests.find_thread(TENANT, thread_id)) == told[0]
+    finally:
+        other.close()
+
+
 async def test_content_from_before_it_was_encrypted_is_read_and_rewritten(own_database: SQLiteDatabase) -> None:
     async with world(own_database) as w:
         thread_id = await talk(w)

@@ -139,7 +139,10 @@ CHANGES: dict[str, Probe] = {
     "webhooks.delete": lambda tx, ids: tx.webhooks.delete(OTHER, "msg_2"),
     "contents.new_key": lambda tx, ids: tx.contents.new_key(OTHER, START),
     "contents.rewrite": lambda tx, ids: tx.contents.rewrite(OTHER, 0, None, 99),
-    "contents.drop_retired": lambda tx, ids: (tx.contents.new_key(TENANT, START), tx.contents.drop_retired(OTHER)),
+    "contents.drop_retired": lambda tx, ids: (
+        tx.contents.new_key(TENANT, START),
+        tx.contents.drop_retired(OTHER, tx.contents.new_key(OTHER, START).id),
+    ),
     "log.number": lambda tx, ids: _refused(lambda: tx.log.number(OTHER, 7, _waiting(tx, ids))),
     "log.put_tiles": lambda tx, ids: tx.log.put_tiles(OTHER, {(0, 0): b"theirs"}),
     "log.drop_checkpoint": lambda tx, ids: tx.log.drop_checkpoint(OTHER, 1),

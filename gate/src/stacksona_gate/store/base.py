@@ -369,8 +369,11 @@ class Contents(Protocol):
         """Writes up to ``limit`` rows of a place anew where their key is not the one in use. Returns where to go on."""
         ...
 
-    def drop_retired(self, tenant_id: str) -> int:
-        """Forgets keys that nothing is encrypted with any more. Call it only after every place was rewritten."""
+    def drop_retired(self, tenant_id: str, key_id: str) -> int:
+        """Forgets keys that nothing is encrypted with any more; none when ``key_id`` is not the one in use.
+
+        Call it only after every place was rewritten with that key.
+        """
         ...
 
 

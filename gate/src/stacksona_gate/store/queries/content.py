@@ -85,8 +85,13 @@ class ContentQueries:
         self._rows.many(_update(where), anew)
         return tuple(found[-1][:width]) if len(found) == limit else None
 
-    def drop_retired(self, tenant_id: str) -> int:
-        return self._rows.run("DELETE FROM data_keys WHERE tenant_id = $1 AND retired_at IS NOT NULL", tenant_id)
+    def drop_retired(self, tenant_id: str, key_id: str) -> int:
+        return self._rows.run(
+            "DELETE FROM data_keys WHERE tenant_id = $1 AND retired_at IS NOT NULL AND EXISTS"
+            " (SELECT 1 FROM data_keys used WHERE used.tenant_id = $1 AND used.id = $2 AND used.retired_at IS NULL)",
+            tenant_id,
+            key_id,
+        )
 
     def _page(self, where: _Place, tenant_id: str, after: Sequence[Any] | None, limit: int) -> list[Row]:
         key = ", ".join(where.key)
