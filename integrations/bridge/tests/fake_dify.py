@@ -149,7 +149,13 @@ class FakeDify:
             data = run.finished()
         else:
             reasons = [{"TYPE": "human_input_required", **run.form.data()}]
-            data = {"id": run.id, "status": "paused", "outputs": {}, "reasons": reasons, "paused_nodes": [run.form.node]}
+            data = {
+                "id": run.id,
+                "status": "paused",
+                "outputs": {},
+                "reasons": reasons,
+                "paused_nodes": [run.form.node],
+            }
         return {"task_id": "task-of-dify", "workflow_run_id": run.id, "data": data}
 
     async def _result(self, request: Request) -> Response:

@@ -15,7 +15,6 @@ from typing import Any, Final
 import httpx2
 from gate.tests.api.agent.calls import Api, api_world
 from gate.tests.factories import World
-
 from integrations.bridge.tests.fake_dify import KEY, OTHER_KEY, FakeDify, dify
 from stacksona import AsyncGate
 from stacksona_bridge.app import Bridge, build_bridge

@@ -8,13 +8,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from integrations.bridge.tests.fake_dify import KEY, FakeForm, FakeRun, served
+from integrations.bridge.tests.house import KEEPER_SECRET, SECRET, House, house, signed
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-
-from integrations.bridge.tests.fake_dify import KEY, FakeForm, FakeRun, served
-from integrations.bridge.tests.house import KEEPER_SECRET, SECRET, House, house, signed
 
 
 @pytest.fixture
