@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from gate.tests.factories import TENANT, World, second_tenant, world
+from gate.tests.factories import TENANT, World, second_tenant, thread_of, world
 
 from stacksona_gate.domain.audit import COMMAND_LINE, holds
 from stacksona_gate.domain.redaction import HIDDEN
@@ -15,6 +15,7 @@ from stacksona_gate.domain.sensitive import BUILT_IN, Span
 from stacksona_gate.service import redaction
 from stacksona_gate.service.redaction import OwnPattern, Redaction, Redactor, for_others, for_person
 from stacksona_gate.service.requests import Ask
+from stacksona_gate.service.reviews import view_thread
 
 CARD = "4242424242424242"
 
@@ -58,13 +59,31 @@ async def test_paths_are_for_payloads() -> None:
         await choose(w, Redaction(paths=("pin",), patterns=()))
         redactor = await reviewers(w)
         assert redactor.value("payload", {"pin": 1, "n": 2}) == {"pin": "⟦masked 1 ••••⟧", "n": 2}
-        assert redactor.value("metadata", {"pin": "1"}) == {"pin": "1"}
+        assert redactor.value("metadata", {"pin": "9"}) == {"pin": "9"}
 
 
 @pytest.mark.parametrize("value", ["plain", 7, None, True, ["a"], {"a": 1}])
 async def test_what_holds_nothing_to_mask_is_the_same_object(value: object) -> None:
     async with world() as w:
         assert (await reviewers(w)).value("anything", value) is value
+
+
+async def test_a_summary_and_metadata_that_repeat_what_a_path_hides_are_masked_too() -> None:
+    async with world() as w:
+        await choose(w, Redaction(paths=("name",), patterns=()))
+        said = {"amount": 500, "name": "Ada Lovelace"}
+        ask = Ask("issue_refund", "x", payload=said, summary=("to Ada Lovelace",), metadata={"for": "Ada Lovelace"})
+        answer = await w.ask(ask=ask)
+        view = await w.read(lambda tx: view_thread(tx, w.reviewer, thread_of(answer)))
+        shown = [view.request.summary, view.request.metadata, *(entry.private for entry in view.entries)]
+        assert [text for text in shown if "Lovelace" in text] == []
+
+
+async def test_an_entrys_words_are_masked_whatever_stands_before_its_payload() -> None:
+    async with world() as w:
+        await choose(w, Redaction(paths=("name",), patterns=()))
+        private = {"message": kept("for Ada Lovelace"), "payload": kept({"name": "Ada Lovelace"})}
+        assert "Lovelace" not in repr((await reviewers(w)).private(private))
 
 
 async def test_those_who_may_see_everything_do() -> None:

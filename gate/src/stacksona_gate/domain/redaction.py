@@ -94,9 +94,9 @@ class Masker:
             return MaskedText(self.placeholder("hidden", text, MASK))
 
     def json(self, text: str, *, by_path: bool) -> Shown:
-        """A JSON text. ``by_path``: it is a payload, to which paths apply."""
+        """A JSON text. ``by_path``: it is a payload, to which paths apply; anything else may repeat what they hide."""
         try:
-            walk = _Walk(self)
+            walk = _Walk(self, is_words=not by_path)
             value = walk.value(read_json(text.encode()), self._paths if by_path else (), "", 0)
             if not walk.count:
                 return Shown(text, ())
@@ -107,7 +107,7 @@ class Masker:
     def value(self, value: object, *, by_path: bool) -> object:
         """As ``json`` for a value that is read already; the same object when nothing is hidden in it."""
         try:
-            walk = _Walk(self)
+            walk = _Walk(self, is_words=not by_path)
             shown = walk.value(value, self._paths if by_path else (), "", 0)
             return shown if walk.count else value
         except Exception:
@@ -175,6 +175,8 @@ class _Walk:
     masker: Masker
     places: list[str] = field(default_factory=list)
     count: int = 0
+    is_words: bool = False
+    """Its texts are the thread's words, like a summary: no payload."""
 
     def value(self, value: object, paths: tuple[Path, ...], place: str, depth: int) -> object:
         """``paths``: what is left of those that lead here."""
@@ -183,7 +185,7 @@ class _Walk:
         if any(not path for path in paths):
             return self._by_path(value, place)
         if isinstance(value, str):
-            return self._noted(value, self.masker.leaf(value), place)
+            return self._noted(value, self._text(value), place)
         if isinstance(value, dict):
             return self._object(value, paths, place, depth)
         if isinstance(value, list):
@@ -197,11 +199,14 @@ class _Walk:
         shown: dict[str, object] = {}
         for key, item in value.items():
             inner = f"{place}.{key}" if place else key
-            name = self._noted(key, self.masker.leaf(key), inner)
+            name = self._noted(key, self._text(key), inner)
             if name in shown:
                 raise ValueError("two keys are masked alike")
             shown[name] = self.value(item, _inner(paths, key), inner, depth + 1)
         return shown
+
+    def _text(self, text: str) -> str:
+        return self.masker.text(text) if self.is_words else self.masker.leaf(text)
 
     def _number(self, number: object, place: str) -> object:
         text = canonicalize(number).decode()

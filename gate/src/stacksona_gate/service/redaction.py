@@ -194,8 +194,10 @@ class Redactor:
         """What lies beside an entry's leaf. A masked value is withheld with its salt, which would help to guess it."""
         if not self.masks:
             return dict(private)
+        # The payload first: the words beside it may repeat what a path hides in it.
+        ordered = sorted(private, key=lambda name: name != "payload")
         try:
-            return {name: self._kept(name, kept) for name, kept in private.items()}
+            return {name: self._kept(name, private[name]) for name in ordered}
         except Exception:
             return {name: {"redacted": True} for name in private}
 
