@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from gate.tests.factories import TENANT, World, beside, second_tenant
+from gate.tests.factories import PATIENCE, TENANT, World, beside, second_tenant, sqlite_database, world
 
 from stacksona_gate.domain import merkle
 from stacksona_gate.domain.audit import GATE
@@ -20,6 +20,7 @@ from stacksona_gate.service.log import LogBroken, commit, consistency, inclusion
 from stacksona_gate.service.log_keys import ensure_log_key, rotate_log_key, verifier_keys
 from stacksona_gate.service.sealer import LEASE_LASTS, Sealer
 from stacksona_gate.store.base import Tx
+from stacksona_gate.store.sqlite_connection import SQLiteRows
 
 HOUR = 3600.0
 
@@ -222,6 +223,19 @@ async def test_a_log_whose_newest_checkpoint_is_not_the_keys_goes_no_further(w: 
     await add(w, 1)
     with pytest.raises(LogBroken, match="not signed"):
         await seal_now(w.gate, TENANT)
+
+
+async def test_a_log_that_lost_an_entry_before_it_was_sealed_goes_no_further() -> None:
+    with sqlite_database() as database:
+        async with world(database) as w:
+            before = await seal_now(w.gate, TENANT)
+            await add(w, 1)
+            rows = SQLiteRows(database.path)
+            rows.execute("DELETE FROM audit WHERE seq = (SELECT MAX(seq) FROM audit)")
+            rows.close()
+            with pytest.raises(LogBroken, match="taken away"):
+                await asyncio.wait_for(seal_now(w.gate, TENANT), PATIENCE)
+            assert await w.read(lambda tx: latest(tx, TENANT)) == before
 
 
 # How many checkpoints are kept

@@ -51,13 +51,15 @@ class Sealing:
 def prepare(tx: Tx, env: Environment, root: RootSecret, tenant_id: str, most: int = SEALED_AT_ONCE) -> Sealing | None:
     """The next up to ``most`` entries; None when nothing waits. A new log starts with a checkpoint of nothing.
 
-    Reads only. Raises LogBroken when the stored tree is not the one that its newest checkpoint signs, Unavailable
-    without a key.
+    Reads only. Raises LogBroken when the stored tree is not the one that its newest checkpoint signs or an entry that
+    waits is gone, Unavailable without a key.
     """
     before = tx.log.newest(tenant_id)
     waiting = tx.log.list_unsealed(tenant_id, most) if before is not None else []
     if before is not None and not waiting:
         return None
+    if not all(leaf for _, leaf in waiting):
+        raise _broken(tenant_id, "an entry that waited to be sealed was taken away")
     try:
         size = 0 if before is None else _checked(tx, before)
         hashes = [merkle.leaf_hash(leaf.encode()) for _, leaf in waiting]

@@ -437,7 +437,7 @@ class Log(Protocol):
 
     def retire_keys(self, now: int, *, except_kid: str) -> None: ...
     def list_unsealed(self, tenant_id: str, most: int) -> list[tuple[int, str]]:
-        """Sequence number and leaf of committed entries without an index, oldest first."""
+        """Sequence number and leaf of committed entries without an index, oldest first; no leaf: its entry is gone."""
         ...
 
     def last_unsealed(self, tenant_id: str) -> int | None:

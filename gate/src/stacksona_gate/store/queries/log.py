@@ -49,7 +49,8 @@ class LogQueries:
 
     def list_unsealed(self, tenant_id: str, most: int) -> list[tuple[int, str]]:
         sql = (
-            "SELECT audit.seq, audit.leaf FROM log_leaves JOIN audit ON audit.seq = log_leaves.seq"
+            "SELECT log_leaves.seq, COALESCE(audit.leaf, '') FROM log_leaves"
+            " LEFT JOIN audit ON audit.seq = log_leaves.seq"
             " WHERE log_leaves.tenant_id = $1 AND log_leaves.leaf_index IS NULL ORDER BY log_leaves.seq LIMIT $2"
         )
         return [(row[0], row[1]) for row in self._rows.all(sql, tenant_id, most)]
