@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
+from gate.tests.factories import PATIENCE
 
 from stacksona_gate.config import read_settings
-from stacksona_gate.domain.errors import Invalid
-from stacksona_gate.main import KEYS_MOST, clear_out, opened
+from stacksona_gate.domain.errors import Invalid, Unavailable
+from stacksona_gate.main import KEYS_MOST, clear_out, opened, repeat
 from stacksona_gate.store.base import Idempotency
 
 
@@ -74,3 +76,19 @@ async def test_a_days_idempotency_keys_are_forgotten_in_pieces(tmp_path: Path) -
         kept = await gate.store.read(lambda tx: tx.erasure.list_replays("default", after=(0, ""), limit=9))
         others = 2  # sessions and failed sign-ins
         assert (kept, gate.store.load().writes - before - others) == ([], 3)
+
+
+async def test_what_is_done_in_the_background_goes_on_after_any_fault(caplog: pytest.LogCaptureFixture) -> None:
+    done = asyncio.Event()
+    faults: list[Exception] = [ValueError("a row that nobody expected"), Unavailable("the store is away")]
+
+    async def work() -> None:
+        if faults:
+            raise faults.pop()
+        done.set()
+
+    running = asyncio.create_task(repeat(work, 0))
+    await asyncio.wait_for(done.wait(), PATIENCE)
+    running.cancel()
+
+    assert "a row that nobody expected" in caplog.text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -54,6 +55,8 @@ from stacksona_gate.store.base import Change, Store, Tx
 from stacksona_gate.store.sqlite import SQLiteStore
 from stacksona_gate.web.routes import missing
 from stacksona_gate.web.routes import routes as web_routes
+
+log = logging.getLogger(__name__)
 
 
 def open_store(settings: Settings) -> SQLiteStore:
@@ -220,8 +223,8 @@ async def background(gate: Gate) -> AsyncIterator[None]:
     sealer = Sealer(gate)
     tasks = [
         asyncio.create_task(keep_sweeping(gate)),
-        asyncio.create_task(_repeat(lambda: clear_out(gate), HOUSEKEEPING_SECONDS)),
-        asyncio.create_task(_repeat(sealer.round, SEAL_SECONDS)),
+        asyncio.create_task(repeat(lambda: clear_out(gate), HOUSEKEEPING_SECONDS)),
+        asyncio.create_task(repeat(sealer.round, SEAL_SECONDS)),
     ]
     try:
         yield
@@ -241,7 +244,7 @@ async def delivering(gate: Gate, settings: Settings) -> AsyncIterator[None]:
     worker = DeliveryWorker(gate, sender)
     publisher = publisher_of(gate, sender, settings)
     worker.start()
-    publishing = asyncio.create_task(_repeat(publisher.round, LOOK_SECONDS))
+    publishing = asyncio.create_task(repeat(publisher.round, LOOK_SECONDS))
     try:
         yield
     finally:
@@ -286,10 +289,15 @@ async def _forget_keys(gate: Gate, day: int) -> None:
             await asyncio.sleep(gate.env.monotonic() - begun)
 
 
-async def _repeat(work: Callable[[], Awaitable[object]], seconds: float) -> None:
+async def repeat(work: Callable[[], Awaitable[object]], seconds: float) -> None:
+    """Goes on until it is cancelled, whatever a round ends in: nothing else would begin it again."""
     while True:
-        with contextlib.suppress(GateError):  # the store is away: the next round tries again
+        try:
             await work()
+        except GateError as error:  # the store is away
+            log.debug("put off to the next round: %s", error)
+        except Exception:
+            log.exception("put off to the next round")
         await asyncio.sleep(seconds)
 
 
