@@ -13,7 +13,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -153,22 +152,13 @@ def test_the_readmes_call_is_pending(house: House) -> None:
     assert house.waiting()["thread_id"] == answer["thread_id"]
 
 
-def dify_reads(body: str) -> dict[str, str]:
-    """The code node of the guide."""
-    space: dict[str, Any] = {}
-    exec(blocks(page("docs/how-to/dify.md"), "python")[0], space)  # noqa: S102 - the page's own code
-    read: dict[str, str] = space["main"](body)
-    return read
-
-
 def test_the_dify_guides_calls_ask_redeem_and_hand_on_the_payload(house: House) -> None:
-    curl = next(text for text in blocks(page("docs/how-to/dify.md"), "sh") if "urlencode" in text)
-    head, _, body = house.shell(curl).replace("\r", "").partition("\n\n")
-    assert "x-gate-decision: allow" in head.lower()
-    read = dify_reads(body)
-    assert read["status"] == "allow"
-    form = {"task_id": read["task_id"], "signature": read["approval_token"], "tool_name": "issue_refund"}
-    form["payload_digest"] = read["payload_digest"]
+    curl = next(text for text in blocks(page("docs/how-to/dify-upgrade.md"), "sh") if "urlencode" in text)
+    head, _, _ = house.shell(curl).replace("\r", "").partition("\n\n")
+    read = {name.lower(): value for name, _, value in (line.partition(": ") for line in head.splitlines())}
+    assert read["x-gate-decision"] == "allow"
+    named = {"task_id": "task-id", "signature": "approval-token", "payload_digest": "payload-digest"}
+    form = {"tool_name": "issue_refund", **{field: read[f"x-gate-{header}"] for field, header in named.items()}}
     headers = {
         "Authorization": f"Bearer {house.key}",
         "Content-Type": "application/x-www-form-urlencoded",
@@ -177,11 +167,6 @@ def test_the_dify_guides_calls_ask_redeem_and_hand_on_the_payload(house: House) 
     sent = "&".join(f"{name}={value}" for name, value in form.items()).encode()
     status, payload = send(house.port, "POST", "/api/agent/approvals/validate", headers, sent)
     assert (status, payload) == (200, {"amount": 40, "currency": "usd", "customer_id": "cus_99"})
-
-
-@pytest.mark.parametrize("body", ["", "<html>", '{"status": 422, "code": "invalid"}'])
-def test_the_dify_guides_code_finds_no_permission_in_an_error(body: str) -> None:
-    assert dify_reads(body)["status"] not in ("allow", "approved", "pending_review")
 
 
 def test_the_tools_guide_redeems_with_a_verifiers_key(house: House) -> None:
