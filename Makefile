@@ -1,13 +1,17 @@
-.PHONY: help setup demo check test bench format lock
+.PHONY: help setup demo demo-dify check test bench format lock
 
 help: ## these lines
-	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
 
 setup: ## .venv with the gate in it
 	@scripts/setup gate
 
 demo: setup ## serve the gate on http://127.0.0.1:8420 with a demo agent
 	@.venv/bin/stacksona-gate demo
+
+demo-dify: setup ## run the Dify refund workflow in Dify's engine against the demo gate
+	@scripts/dify-engines
+	@.venv-graphon-0.8/bin/python integrations/dify/demo.py --amount $(or $(AMOUNT),500)
 
 check: ## format, lint, types and the fast tests
 	@scripts/setup dev
