@@ -19,13 +19,13 @@ from stacksona_gate.service.requests import Ask, File
 RECEIPT = File("receipt.txt", "text/plain", b"40 EUR")
 SECRETIVE = Ask(
     "issue_refund",
-    "Subject-7f3a",
-    preview="Preview-7f3a",
-    summary=("Summary-7f3a",),
-    payload={"amount": 100, "iban": "Payload-7f3a"},
-    metadata={"run": "Metadata-7f3a"},
-    workflow_name="Workflow-7f3a",
-    task_label="Label-7f3a",
+    "Subject-unsaid",
+    preview="Preview-unsaid",
+    summary=("Summary-unsaid",),
+    payload={"amount": 100, "iban": "Payload-unsaid"},
+    metadata={"run": "Metadata-unsaid"},
+    workflow_name="Workflow-unsaid",
+    task_label="Label-unsaid",
 )
 
 
@@ -122,7 +122,7 @@ async def test_every_commitment_of_a_leaf_holds_for_its_value_and_for_no_other(w
 
 async def test_what_an_agent_sent_is_committed_to_and_not_in_the_clear(w: World) -> None:
     entry, leaf, _ = await entry_of(w)
-    assert "7f3a" not in entry.leaf
+    assert "unsaid" not in entry.leaf
     assert leaf["commitments"].keys() >= {"payload", "payload_digest", "subject", "preview", "summary", "metadata"}
     assert SECRETIVE.payload["iban"] in entry.private  # type: ignore[operator]
 
