@@ -129,7 +129,7 @@ async def claimed(w: World, most: int = 100, *, lasts: int = LEASE) -> list[Clai
 
 
 async def record(w: World, claim: Claim, result: Result = ARRIVED) -> str:
-    return await w.write(lambda tx: webhooks.record_result(tx, w.env, claim.delivery, result))
+    return await w.write(lambda tx: webhooks.record_result(tx, w.env, claim.delivery, result, claim.url))
 
 
 async def put_off(w: World, times: int, result: Result = FAILED) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from gate.tests.factories import POLICY, TENANT, SQLiteDatabase, World, thread_of
 from gate.tests.outbox import (
+    ARRIVED,
     FAILED,
     REFUSED,
     attempts,
@@ -29,10 +30,11 @@ from stacksona_gate.domain.webhooks import LADDER, Result, wait_after
 from stacksona_gate.service import deliveries as admin
 from stacksona_gate.service.agents import AgentChange
 from stacksona_gate.service.endpoints import opened_secrets, rotate_webhook_secret, switch_off_by_hand, switch_on
+from stacksona_gate.service.erasure import erase_content
 from stacksona_gate.service.notices import add_notice, dismiss_notice
 from stacksona_gate.service.requests import Ask
 from stacksona_gate.service.threads import expire_overdue
-from stacksona_gate.service.webhooks import notify, secrets_of
+from stacksona_gate.service.webhooks import clock_set, notify, secrets_of
 
 STRICTER = POLICY.replace("limit: 5000", "limit: 400")
 
@@ -291,6 +293,23 @@ async def test_410_switches_the_endpoint_off_at_once(w: World) -> None:
     assert [one.event for one in told] == ["webhook.switched_off"]
 
 
+async def test_410_from_the_address_before_leaves_the_new_one_on(w: World) -> None:
+    await a_delivery(w)
+    (claim,) = await claimed(w)
+    await give_address(w, "https://new.example/gate")
+    assert await record(w, claim, REFUSED) == "failed"
+    assert (await endpoint(w)).is_on
+
+
+async def test_days_that_only_the_clock_has_seen_do_not_switch_it_off(w: World) -> None:
+    await a_delivery(w)
+    await put_off(w, 1)
+    w.clock.advance(6 * 86_400)
+    await w.write(lambda tx: clock_set(tx, w.env, "a worker", 6 * DAY))
+    await put_off(w, 1)
+    assert (await endpoint(w)).is_on
+
+
 async def test_five_days_of_nothing_but_failure_switch_it_off(w: World) -> None:
     await a_delivery(w)
     await put_off(w, 1)
@@ -343,6 +362,37 @@ async def test_the_dead_are_replayed_in_bulk(w: World) -> None:
     taken = [claim.delivery for claim in await claimed(w)]
     assert [(one.id, one.body) for one in taken] == [(one.id, one.body) for one in before]
     assert len(await w.entries("webhook.replayed")) == 2
+
+
+async def erase(w: World) -> None:
+    (one,) = await deliveries(w)
+    erased = (one.request_id or "",)
+    w.clock.advance(86_400)  # the approval is over
+    await w.write(lambda tx: erase_content(tx, w.env, COMMAND_LINE, TENANT, erased, "content.erased"))
+
+
+async def test_what_was_erased_is_not_replayed(w: World) -> None:
+    await switched_off(w)
+    await erase(w)
+    await w.write(lambda tx: switch_on(tx, w.env, COMMAND_LINE, TENANT, w.agent.id))
+    (one,) = await deliveries(w)
+    with pytest.raises(Conflict, match="erased"):
+        await w.write(lambda tx: admin.replay(tx, w.env, COMMAND_LINE, TENANT, one.id))
+    assert await w.write(lambda tx: admin.replay_dead(tx, w.env, COMMAND_LINE, TENANT, None, 100)) == 0
+
+
+@pytest.mark.parametrize("result", [ARRIVED, FAILED])
+@pytest.mark.parametrize("is_off", [True, False])
+async def test_an_answer_that_comes_after_its_content_was_erased_is_not_kept(
+    w: World, result: Result, *, is_off: bool
+) -> None:
+    await a_delivery(w)
+    (claim,) = await claimed(w)
+    if is_off:
+        await w.write(lambda tx: switch_off_by_hand(tx, w.env, COMMAND_LINE, TENANT, w.agent.id))
+    await erase(w)
+    assert await record(w, claim, result) == "stale"
+    assert [one.answer for one in await attempts(w, claim.delivery)] == [""]
 
 
 async def test_nothing_is_replayed_to_an_endpoint_that_is_off(w: World) -> None:

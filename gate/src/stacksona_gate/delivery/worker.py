@@ -241,7 +241,7 @@ class DeliveryWorker:
         while True:
             try:
                 outcome = await gate.store.write(
-                    lambda tx: webhooks.record_result(tx, gate.env, claim.delivery, result)
+                    lambda tx: webhooks.record_result(tx, gate.env, claim.delivery, result, claim.url)
                 )
             except GateError as error:
                 if gate.env.monotonic() > end:

@@ -84,6 +84,8 @@ def replay(tx: Tx, env: Environment, actor: Actor, tenant_id: str, delivery_id: 
     endpoint = tx.webhooks.lock_endpoint(tenant_id, delivery.endpoint_id)
     if endpoint is None or not endpoint.is_on:
         raise Conflict("its endpoint is switched off or has no address: switch it on first", code="webhook_off")
+    if not delivery.body:
+        raise Conflict("what it said was erased: the decision can be read back, and nothing is left to send")
     if not (tx.webhooks.reopen(tenant_id, delivery_id) or tx.webhooks.hurry(tenant_id, delivery_id)):
         raise Conflict("it is on its way: wait for its answer", code="in_flight")
     record_delivery(tx, env, delivery, "webhook.replayed", actor)

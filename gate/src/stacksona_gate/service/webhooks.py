@@ -194,17 +194,20 @@ def secrets_of(endpoint: Endpoint, now: int) -> tuple[str, ...]:
     return tuple(filter(None, (endpoint.secret, endpoint.previous_secret if overlaps else None)))
 
 
-def record_result(tx: Tx, env: Environment, delivery: Delivery, result: Result) -> str:
-    """Writes down what came of an attempt, and what follows from it.
+def record_result(tx: Tx, env: Environment, delivery: Delivery, result: Result, sent_to: str) -> str:
+    """Writes down what came of an attempt, and what follows from it. ``sent_to``: the address that was called.
 
     Returns ``delivered``, ``failed`` (it is sent again), ``dead`` or ``stale``: somebody else had taken it over, or it
     was given up meanwhile, so that the attempt is seen and changes nothing.
     """
-    tx.webhooks.insert_attempt(_attempt(delivery, result))
     endpoint = tx.webhooks.lock_endpoint(delivery.tenant_id, delivery.endpoint_id)
+    if endpoint is not None and endpoint.url != sent_to:
+        result = replace(result, gone=False)  # the address before says nothing about the one that holds now
     settled = _settled(env, delivery, result)
     if endpoint is None or not tx.webhooks.settle(settled):
+        tx.webhooks.insert_attempt(_attempt(delivery, _without_erased(tx, delivery, result)))
         return "stale"
+    tx.webhooks.insert_attempt(_attempt(delivery, result))
     if settled.state == webhooks.DELIVERED:
         record_delivery(tx, env, settled, "webhook.delivered", GATE)
         if endpoint.failing_since is not None:
@@ -212,6 +215,12 @@ def record_result(tx: Tx, env: Environment, delivery: Delivery, result: Result) 
         return "delivered"
     _failed(tx, env, endpoint, settled, result)
     return "dead" if settled.state == webhooks.DEAD else "failed"
+
+
+def _without_erased(tx: Tx, delivery: Delivery, result: Result) -> Result:
+    """An answer may repeat what it answers: it goes with what was erased while the call was on its way."""
+    kept = tx.webhooks.find(delivery.tenant_id, delivery.id)
+    return result if kept is not None and kept.body else replace(result, answer="")
 
 
 def _attempt(delivery: Delivery, result: Result) -> Attempt:

@@ -186,13 +186,15 @@ class ErasureQueries:
             request_id,
         )
         self._rows.run(
-            "UPDATE deliveries SET state = 'superseded', due_at = NULL, finished_at = $3, fence = fence + 1"  # noqa: S608 - our own words
+            "UPDATE deliveries SET state = 'superseded', due_at = NULL, finished_at = $3"  # noqa: S608 - our own words
             f" {where} AND state = 'pending'",
             tenant_id,
             request_id,
             now,
         )
-        return self._rows.run(f"UPDATE deliveries SET body = '' {where}", tenant_id, request_id)  # noqa: S608
+        # The fence: what a receiver answers to a call that is on its way is not kept.
+        sql = f"UPDATE deliveries SET body = '', fence = fence + 1 {where}"  # noqa: S608 - our own words
+        return self._rows.run(sql, tenant_id, request_id)
 
     def _erase_entries(self, tenant_id: str, state: RequestState) -> int:
         if state.thread_id is not None:

@@ -147,7 +147,7 @@ class WebhookQueries:
     def reopen(self, tenant_id: str, delivery_id: str) -> bool:
         changed = self._rows.run(
             "UPDATE deliveries SET state = 'pending', tries = 0, due_at = 0, leased_until = NULL, finished_at = NULL,"
-            " fence = fence + 1 WHERE tenant_id = $1 AND id = $2 AND state <> 'pending'",
+            " fence = fence + 1 WHERE tenant_id = $1 AND id = $2 AND state <> 'pending' AND body <> ''",
             tenant_id,
             delivery_id,
         )
@@ -182,6 +182,9 @@ class WebhookQueries:
             f" WHERE state = 'pending' AND due_at > $2{' AND leased_until IS NOT NULL' if step > 0 else ''}",
             step,
             now,
+        )
+        self._rows.run(
+            "UPDATE webhook_endpoints SET failing_since = failing_since + $1 WHERE failing_since IS NOT NULL", step
         )
 
     def insert_attempt(self, attempt: Attempt) -> None:
