@@ -21,8 +21,8 @@ KINDS = {"string": str, "boolean": bool, "object": dict}
 class Node:
     """The plugin's tools with one connection."""
 
-    def __init__(self, plugin: LocalPlugin, site: Site) -> None:
-        agent = site.agent()
+    def __init__(self, plugin: LocalPlugin, site: Site, **fields: object) -> None:
+        agent = site.agent(**fields)
         self.plugin = plugin
         self.agent_id = agent["id"]
         self.key = agent["key"]
@@ -136,15 +136,16 @@ def test_an_approval_is_redeemed_once_and_gives_what_people_approved(node: Node,
 def test_twenty_redemptions_at_once_give_one_payload(node: Node) -> None:
     decision = node.ask(40)
 
-    def one(_: int) -> bool:
+    def one(_: int) -> Json | PluginFault:
         try:
-            return bool(redeem(node, decision)["may_run"])
+            return redeem(node, decision)
         except PluginFault as fault:
-            assert fault.seen == []
-            return False
+            return fault
 
     with ThreadPoolExecutor(20) as pool:
-        assert sum(pool.map(one, range(20))) == 1
+        found = list(pool.map(one, range(20)))
+    assert [one["payload"]["amount"] for one in found if not isinstance(one, PluginFault)] == [40]
+    assert [one.seen for one in found if isinstance(one, PluginFault)] == [[]] * 19
 
 
 @pytest.mark.parametrize(
@@ -173,6 +174,12 @@ def test_an_answer_that_is_asked_for_twice_does_not_run_twice(node: Node) -> Non
     again = node.ask(40, task_id="run-1")
     assert (again["request_id"], again["status"], again["may_run"]) == (first["request_id"], "allow", False)
     assert (again["approval_token"], again["payload"]) == ("", {})
+
+
+def test_an_agent_without_signed_approvals_may_run_without_a_token(plugin: LocalPlugin, site: Site) -> None:
+    node = Node(plugin, site, signed_approvals=False)
+    found = node.ask(40)
+    assert (found["may_run"], found["approval_token"], found["payload"]["amount"]) == (True, "", 40)
 
 
 def test_a_nodes_retry_in_the_same_run_opens_no_second_thread(node: Node, site: Site) -> None:
@@ -238,9 +245,27 @@ def test_waiting_ends_when_changes_are_asked_for(node: Node, site: Site) -> None
     assert (found["may_run"], found["revision_requested"], found["feedback"]) == (False, True, "less, please")
 
 
-def waiting(node: Node) -> Iterator[Json]:
+def waiting(node: Node, **more: str) -> Iterator[Json]:
     """A call that waits: first comes the log that says where people look."""
-    return node.plugin.begin(invocation("request_and_wait", node.credentials, refund(500) | {"wait_seconds": 30}))
+    parameters = refund(500) | {"wait_seconds": 30} | more
+    return node.plugin.begin(invocation("request_and_wait", node.credentials, parameters))
+
+
+def test_waiting_ends_when_the_question_is_taken_back(node: Node, site: Site) -> None:
+    answers = waiting(node, task_id="run-1")
+    thread_id = next(answers)["message"]["data"]["thread_id"]
+    site.call("POST", f"/api/agent/tasks/run-1/requests/{thread_id}/cancellation", token=node.key)
+    found = variables(list(answers))
+    assert (found["status"], found["reason_code"], found["may_run"]) == ("rejected", "cancelled", False)
+
+
+def test_a_wait_goes_on_from_slice_to_slice(node: Node, site: Site) -> None:
+    answers = waiting(node)
+    first, second = next(answers), next(answers)
+    assert first == second
+    site.review(first["message"]["data"]["thread_id"], "reject", message="not this one")
+    found = variables(list(answers))
+    assert (found["status"], found["message"], found["may_run"]) == ("rejected", "not this one", False)
 
 
 @pytest.mark.parametrize("seconds", [0, 541, -1, 1.5, "a while", True])

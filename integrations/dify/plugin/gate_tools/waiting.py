@@ -11,7 +11,7 @@ from stacksona import Decision, Gate, GateError, PendingReview
 WAIT: Final = 300
 WAIT_MOST: Final = 540
 """Seconds. Dify gives a plugin's call 600, and an answer must find its way back."""
-SLICE: Final = 20.0
+SLICE: Final = 10.0
 
 
 class WaitFailed(GateError):

@@ -34,4 +34,6 @@ class RequestAndWait(base.GateTool):
         for decision in waited(gate, asked, seconds):
             if decision.is_pending:
                 yield log
+        if asked.is_pending:
+            yield self.finish_log_message(log)
         return decision

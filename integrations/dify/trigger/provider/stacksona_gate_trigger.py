@@ -107,10 +107,12 @@ class StacksonaGateSubscription(TriggerSubscriptionConstructor):
             raise SubscriptionError(str(error)) from None
         return subscription
 
-    def _fetch_parameter_options(self, parameter: str) -> list[ParameterOption]:
+    def _fetch_parameter_options(
+        self, parameter: str, credentials: Mapping[str, Any], credential_type: CredentialType
+    ) -> list[ParameterOption]:
         if parameter != "agent":
             return []
-        with gate_admin.Admin(self.runtime.credentials or {}) as admin:
+        with gate_admin.Admin(credentials) as admin:
             agents = admin.agents()
         return [ParameterOption(value=one.id, label=I18nObject(en_US=one.name)) for one in agents]
 
