@@ -116,10 +116,13 @@ async def test_each_attempt_has_the_same_id_and_body_and_a_time_of_its_own(w: Wo
         w.clock.advance(6)
         return answers.pop(0)
 
+    async def failed_once() -> bool:
+        return (await deliveries(w))[0].tries == 1
+
     await give_address(w)
     async with working(w, receiver) as sender:
         await a_decision(w)
-        await until(lambda: len(sender.sent) == 1)
+        await until(failed_once)
         w.clock.advance(6)
         await delivered(w)
     first, second = sender.sent

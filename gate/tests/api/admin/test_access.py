@@ -16,6 +16,8 @@ from stacksona_gate.service.log import seal_now
 from stacksona_gate.service.people import create_token
 
 READS = [operation for operation in ADMIN_OPERATIONS if operation.method == "GET"]
+PURE_READS = [operation for operation in READS if not operation.path.endswith("/export")]
+"""Taking the log out is itself an entry of it: see test_exports."""
 CHANGES = [operation for operation in ADMIN_OPERATIONS if operation.method != "GET"]
 DELIVERY = Delivery(
     0, "default", "msg_1", "workspace", None, None, "test", "dead", 1, 1, START, None, None, 1, START, "{}"
@@ -64,7 +66,7 @@ async def test_an_auditor_changes_nothing(home: House, operation: Operation) -> 
     assert await home.events() == before
 
 
-@pytest.mark.parametrize("operation", READS, ids=named)
+@pytest.mark.parametrize("operation", PURE_READS, ids=named)
 async def test_an_auditor_reads_what_an_admin_reads(home: House, operation: Operation) -> None:
     await home.ada.put("/api/admin/redaction", json={"reveal_to": ["admin", "auditor"]})
     await home.world.new_verifier()
@@ -94,7 +96,7 @@ async def test_a_session_needs_its_csrf_token_for_every_change(home: House, oper
     assert await home.events() == before
 
 
-@pytest.mark.parametrize("operation", READS, ids=named)
+@pytest.mark.parametrize("operation", PURE_READS, ids=named)
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 async def test_reading_changes_nothing(home: House, operation: Operation, method: str) -> None:
     before = await home.events()
