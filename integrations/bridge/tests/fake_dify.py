@@ -103,6 +103,8 @@ class FakeDify:
     seen: list[tuple[str, bytes, dict[str, str]]] = field(default_factory=list)
     """Paths, bodies and headers of what was started."""
     posts: int = 0
+    refused: asyncio.Event = field(default_factory=asyncio.Event)
+    """Somebody came while it was down."""
     url: str = ""
 
     def add(self, *forms: FakeForm, key: str = KEY, user: str = "user-1", paused: bool = True) -> FakeRun:
@@ -166,6 +168,7 @@ class FakeDify:
 
     async def _events(self, request: Request) -> Response:
         if self.down:
+            self.refused.set()
             return JSONResponse({"code": "down"}, self.down)
         run = self.runs.get(request.path_params["run"])
         user = request.query_params.get("user")

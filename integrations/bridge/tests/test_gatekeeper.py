@@ -9,8 +9,9 @@ from typing import Any
 
 import httpx2
 import pytest
-from integrations.bridge.tests.fake_dify import FakeForm, FakeRun
+from integrations.bridge.tests.fake_dify import KEY, FakeForm, FakeRun
 from integrations.bridge.tests.house import APPS, OTHER_TOKEN, SIGNING, House, house
+from integrations.bridge.tests.polling import until
 from stacksona_bridge import signatures
 
 START = "/v1/workflows/run"
@@ -45,12 +46,10 @@ def not_held(at: House, **changes: str) -> httpx2.AsyncClient:
 
 
 async def until_answered(run: FakeRun) -> tuple[str, str, dict[str, str]]:
-    async with asyncio.timeout(10):
-        while not run.answered:
-            await asyncio.sleep(0.02)
-    answer = run.answered[-1].answer
-    assert answer is not None
-    return answer
+    async def look() -> tuple[str, str, dict[str, str]] | None:
+        return run.answered[-1].answer if run.answered else None
+
+    return await until(look)
 
 
 # Calls that nothing is kept of
@@ -64,7 +63,7 @@ async def test_a_run_without_forms_is_passed_through_byte_for_byte(at: House) ->
     path, sent, given = at.dify.seen[0]
     assert (answer.status_code, answer.json()["data"]["status"]) == (200, "succeeded")
     assert (path, sent) == (START, body)
-    assert given["authorization"] == f"Bearer {APPS['refunds']['key']}"
+    assert given["authorization"] == f"Bearer {KEY}"
     assert not {"cookie", "x-forwarded-for"} & set(given)
 
 
@@ -216,7 +215,7 @@ async def test_what_policy_decides_at_once_is_answered_at_once(at: House, amount
 async def test_what_policy_decides_at_once_is_answered_behind_a_call_that_does_not_wait(at: House) -> None:
     starts(at, approval("100"))
     await not_held(at).post(START, json=CALL)
-    assert (await until_answered(list(at.dify.runs.values())[0]))[0] == "approve"
+    assert (await until_answered(next(iter(at.dify.runs.values()))))[0] == "approve"
 
 
 async def test_a_blocking_call_waits_for_people_and_gets_the_runs_result(at: House) -> None:
@@ -233,7 +232,7 @@ async def test_a_blocking_call_goes_on_over_a_second_form(at: House) -> None:
     starts(at, approval("100"), approval("200"))
     answer = await at.bridge().post(START, json=CALL)
     assert answer.json()["data"]["status"] == "succeeded"
-    assert [form.answer and form.answer[0] for form in list(at.dify.runs.values())[0].answered] == ["approve"] * 2
+    assert [form.answer and form.answer[0] for form in next(iter(at.dify.runs.values())).answered] == ["approve"] * 2
 
 
 async def test_a_blocking_call_that_waited_long_enough_gets_the_pause(at: House) -> None:
@@ -244,10 +243,10 @@ async def test_a_blocking_call_that_waited_long_enough_gets_the_pause(at: House)
 
 
 async def first_thread(at: House) -> dict[str, Any]:
-    async with asyncio.timeout(10):
-        while not (threads := await at.threads()):
-            await asyncio.sleep(0.02)
-    return threads[0]
+    async def look() -> dict[str, Any] | None:
+        return next(iter(await at.threads()), None)
+
+    return await until(look)
 
 
 async def test_a_second_form_is_asked_about_after_the_first_was_answered_by_webhook(at: House) -> None:
@@ -277,7 +276,7 @@ async def test_a_form_that_cannot_be_put_to_the_gate_whole_is_refused(at: House,
     starts(at, form)
     answer = await not_held(at).post(START, json=CALL)
     assert answer.status_code == 200
-    assert (await until_answered(list(at.dify.runs.values())[0]))[0] == "decline"
+    assert (await until_answered(next(iter(at.dify.runs.values()))))[0] == "decline"
 
 
 # Faults in between
