@@ -29,6 +29,7 @@ from stacksona_gate.domain.times import DAY, HOUR, MINUTE, SECOND
 from stacksona_gate.domain.webhooks import LADDER, Result, wait_after
 from stacksona_gate.service import deliveries as admin
 from stacksona_gate.service.agents import AgentChange
+from stacksona_gate.service.data_keys import rotate_data_key
 from stacksona_gate.service.endpoints import opened_secrets, rotate_webhook_secret, switch_off_by_hand, switch_on
 from stacksona_gate.service.erasure import erase_content
 from stacksona_gate.service.notices import add_notice, dismiss_notice
@@ -371,9 +372,12 @@ async def erase(w: World) -> None:
     await w.write(lambda tx: erase_content(tx, w.env, COMMAND_LINE, TENANT, erased, "content.erased"))
 
 
-async def test_what_was_erased_is_not_replayed(w: World) -> None:
+@pytest.mark.parametrize("is_encrypted_anew", [True, False])
+async def test_what_was_erased_is_not_replayed(w: World, *, is_encrypted_anew: bool) -> None:
     await switched_off(w)
     await erase(w)
+    if is_encrypted_anew:
+        await rotate_data_key(w.gate, TENANT)
     await w.write(lambda tx: switch_on(tx, w.env, COMMAND_LINE, TENANT, w.agent.id))
     (one,) = await deliveries(w)
     with pytest.raises(Conflict, match="erased"):

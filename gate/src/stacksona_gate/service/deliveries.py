@@ -106,12 +106,19 @@ def replay_dead(tx: Tx, env: Environment, actor: Actor, tenant_id: str, agent: s
     known = endpoints_of(tx, tenant_id, {one.endpoint_id for one in dead})
     replayed = 0
     for one in dead:
-        if one.endpoint_id in known and known[one.endpoint_id].is_on and tx.webhooks.reopen(tenant_id, one.id):
+        is_on = one.endpoint_id in known and known[one.endpoint_id].is_on
+        if is_on and _says_something(tx, one) and tx.webhooks.reopen(tenant_id, one.id):
             record_delivery(tx, env, one, "webhook.replayed", actor)
             replayed += 1
     if replayed:
         tx.tenants.bump_config(tenant_id)
     return replayed
+
+
+def _says_something(tx: Tx, listed: Delivery) -> bool:
+    """Whether what it says was not erased."""
+    delivery = tx.webhooks.find(listed.tenant_id, listed.id)
+    return delivery is not None and bool(delivery.body)
 
 
 def send_test(tx: Tx, env: Environment, actor: Actor, tenant_id: str, agent: str) -> Delivery:

@@ -147,7 +147,7 @@ class WebhookQueries:
     def reopen(self, tenant_id: str, delivery_id: str) -> bool:
         changed = self._rows.run(
             "UPDATE deliveries SET state = 'pending', tries = 0, due_at = 0, leased_until = NULL, finished_at = NULL,"
-            " fence = fence + 1 WHERE tenant_id = $1 AND id = $2 AND state <> 'pending' AND body <> ''",
+            " fence = fence + 1 WHERE tenant_id = $1 AND id = $2 AND state <> 'pending'",
             tenant_id,
             delivery_id,
         )
