@@ -10,12 +10,14 @@ from msgspec.structs import replace as changed
 
 from stacksona_gate.domain.audit import COMMAND_LINE, holds
 from stacksona_gate.domain.errors import Invalid
+from stacksona_gate.domain.requests import RequestState
 from stacksona_gate.domain.times import DAY
 from stacksona_gate.main import clear_out
 from stacksona_gate.service import retention, reviews, tasks
 from stacksona_gate.service.requests import Answer, Ask, File
 from stacksona_gate.service.retention import Retention, expire_content
 from stacksona_gate.service.tasks import EventReport, OutcomeReport
+from stacksona_gate.store.queries.erasure import ErasureQueries
 
 SECRET = "Ana Maria Kowalska"
 
@@ -242,3 +244,35 @@ async def test_a_setting_that_was_damaged_removes_nothing() -> None:
         await w.write(lambda tx: tx.tenants.set_setting(TENANT, "retention", '{"retention_days": "1"}'))
         w.clock.advance(9 * DAY / 1e6)
         assert await expire_content(w.gate) == 0
+
+
+async def test_what_a_clock_that_ran_ahead_wrote_goes_in_its_time() -> None:
+    async with world() as w:
+        w.clock.advance(100 * DAY / 1e6)
+        ahead = await w.ask(10, task="ahead")
+        w.clock.advance(-100 * DAY / 1e6)
+        after = await w.ask(10, task="after")
+        await keep(w, 1)
+        w.clock.advance(3 * DAY / 1e6)
+        await expire_content(w.gate)
+        w.clock.advance(100 * DAY / 1e6)
+        await expire_content(w.gate)
+        assert None not in [(await w.stored(answer)).erased_at for answer in (ahead, after)]
+
+
+async def test_content_that_is_kept_for_now_is_not_gone_through_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "PAGE", 2)
+    async with world() as w:
+        for number in range(9):
+            await w.ask(10, task=f"task-{number}")
+        await keep(w, 30)
+        looks: list[int] = []
+        look = ErasureQueries.list_states
+
+        def noted(tx: ErasureQueries, tenant_id: str, *, after: int, limit: int) -> list[RequestState]:
+            looks.append(after)
+            return look(tx, tenant_id, after=after, limit=limit)
+
+        monkeypatch.setattr(ErasureQueries, "list_states", noted)
+        await expire_content(w.gate)
+        assert len(looks) == 1

@@ -81,7 +81,7 @@ FINDS: dict[str, Probe] = {
     "people.count_failures": lambda tx, ids: tx.people.count_failures(OTHER, "account:a", 0),
     "audit.list_entries": lambda tx, ids: tx.audit.list_entries(OTHER, request_id=ids.request),
     "replays.find": lambda tx, ids: tx.replays.find(OTHER, "scope", START),
-    "erasure.list_states": lambda tx, ids: tx.erasure.list_states(OTHER, after=0, created_before=2**60, limit=9),
+    "erasure.list_states": lambda tx, ids: tx.erasure.list_states(OTHER, after=0, limit=9),
     "erasure.find_state": lambda tx, ids: tx.erasure.find_state(OTHER, ids.request),
     "erasure.list_requests": lambda tx, ids: tx.erasure.list_requests(OTHER, after=0, limit=9),
     "erasure.list_loose_events": lambda tx, ids: tx.erasure.list_loose_events(OTHER, after=0, limit=9),

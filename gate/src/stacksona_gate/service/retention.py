@@ -98,12 +98,14 @@ async def _look(gate: Gate, tenant_id: str, after: int, before: int) -> _Step:
     now = gate.env.now()
 
     def look(tx: Tx) -> _Step:
-        listed = tx.erasure.list_states(tenant_id, after=after, created_before=before, limit=PAGE)
+        listed = tx.erasure.list_states(tenant_id, after=after, limit=PAGE)
         kept = [state for state in listed if state.erased_at is None]
-        due = [state for state in kept if state.is_final(now) and (state.decided_at or now) < before]
+        due = [one for one in kept if one.is_final(now) and max(one.created_at, one.decided_at or now) < before]
         held = {state.seq for state in kept} - {state.seq for state in due}
         reached = listed[-1].seq if listed else after
-        return _Step(tuple(state.id for state in due), reached, min(held, default=None), len(listed) < PAGE)
+        # They stand in the order of their times, but for a clock that was set: one page of too young ones is the end.
+        is_last = len(listed) < PAGE or all(state.created_at >= before for state in listed)
+        return _Step(tuple(state.id for state in due), reached, min(held, default=None), is_last)
 
     return await gate.store.scan(look)
 

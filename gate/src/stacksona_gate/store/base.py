@@ -380,7 +380,7 @@ class Contents(Protocol):
 class Erasure(Protocol):
     """Taking content away: rows, leaves and statuses stay."""
 
-    def list_states(self, tenant_id: str, *, after: int, created_before: int, limit: int) -> list[RequestState]:
+    def list_states(self, tenant_id: str, *, after: int, limit: int) -> list[RequestState]:
         """In the order of ``seq``, which is the cursor."""
         ...
 

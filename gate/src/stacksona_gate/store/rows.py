@@ -53,6 +53,10 @@ class Rows(Protocol):
     skip_locked: str
     """What follows ``for_update`` to leave out rows that others hold."""
 
+    in_order: str
+    """What follows a table that is gone through by ``seq``, where the database would else gather all rows of the tenant
+    by some index and sort them."""
+
 
 class Mapper[V]:
     """Turns rows into values of one dataclass and back, columns named as its fields are."""

@@ -90,6 +90,9 @@ class SQLiteRows:
     for_update = skip_locked = ""
     """The one writer holds everything."""
 
+    in_order = " NOT INDEXED"
+    """``seq`` is the table's own order, which this leaves as the only one."""
+
     def __init__(
         self, path: str, *, content: Content | None = None, read_only: bool = False, vfs: str | None = None
     ) -> None:

@@ -37,9 +37,9 @@ class ErasureQueries:
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
 
-    def list_states(self, tenant_id: str, *, after: int, created_before: int, limit: int) -> list[RequestState]:
-        sql = f"{STATES.select} WHERE tenant_id = $1 AND seq > $2 AND created_at < $3 ORDER BY seq LIMIT $4"
-        return STATES.list(self._rows.all(sql, tenant_id, after, created_before, limit))
+    def list_states(self, tenant_id: str, *, after: int, limit: int) -> list[RequestState]:
+        sql = f"{STATES.select}{self._rows.in_order} WHERE tenant_id = $1 AND seq > $2 ORDER BY seq LIMIT $3"
+        return STATES.list(self._rows.all(sql, tenant_id, after, limit))
 
     def find_state(self, tenant_id: str, request_id: str) -> RequestState | None:
         return STATES.optional(
@@ -47,12 +47,13 @@ class ErasureQueries:
         )
 
     def list_requests(self, tenant_id: str, *, after: int, limit: int) -> list[Request]:
-        sql = f"{REQUESTS.select} WHERE tenant_id = $1 AND seq > $2 AND erased_at IS NULL ORDER BY seq LIMIT $3"
+        table = f"{REQUESTS.select}{self._rows.in_order}"
+        sql = f"{table} WHERE tenant_id = $1 AND seq > $2 AND erased_at IS NULL ORDER BY seq LIMIT $3"
         return REQUESTS.list(self._rows, self._rows.all(sql, tenant_id, after, limit))
 
     def list_loose_events(self, tenant_id: str, *, after: int, limit: int) -> list[tuple[int, TaskEvent]]:
         sql = (
-            f"SELECT seq, {EVENTS.columns} FROM task_events"  # noqa: S608 - our own names
+            f"SELECT seq, {EVENTS.columns} FROM task_events{self._rows.in_order}"  # noqa: S608 - our own names
             " WHERE tenant_id = $1 AND request_id IS NULL AND seq > $2 ORDER BY seq LIMIT $3"
         )
         found = self._rows.all(sql, tenant_id, after, limit)
@@ -146,7 +147,8 @@ class ErasureQueries:
     def list_entries_of_user(self, tenant_id: str, user_id: str, *, after: int, limit: int) -> list[int]:
         marks = ", ".join(f"${number}" for number in range(6, 6 + len(EVENTS_OF_USERS)))
         sql = (
-            "SELECT seq FROM audit WHERE tenant_id = $1 AND seq > $2 AND private <> '{}' AND request_id IS NULL"  # noqa: S608 - marks only
+            f"SELECT seq FROM audit{self._rows.in_order} WHERE tenant_id = $1 AND seq > $2"  # noqa: S608 - marks only
+            " AND private <> '{}' AND request_id IS NULL"
             f" AND (actor_id = $3 OR leaf LIKE $4) AND event IN ({marks}) ORDER BY seq LIMIT $5"
         )
         found = self._rows.all(sql, tenant_id, after, user_id, f'%"user":"{user_id}"%', limit, *EVENTS_OF_USERS)

@@ -97,7 +97,9 @@ class RequestQueries:
         conditions.add_filter(where)
         order = "ASC" if where.oldest_first else "DESC"
         limit = conditions.mark(where.limit)
-        sql = f"{REQUESTS.select} WHERE {conditions.text} ORDER BY seq {order} LIMIT {limit}"
+        # Of nothing in particular: no index has these in order.
+        table = REQUESTS.select + ("" if where.folder or where.status or where.agent_ids else self._rows.in_order)
+        sql = f"{table} WHERE {conditions.text} ORDER BY seq {order} LIMIT {limit}"
         return REQUESTS.list(self._rows, self._rows.all(sql, *conditions.parameters))
 
     def count_folders(self, tenant_id: str, agent_ids: tuple[str, ...] | None, *, most: int) -> dict[str, int]:
@@ -110,7 +112,8 @@ class RequestQueries:
         conditions.add("tenant_id = {}", tenant_id)
         conditions.add_filter(ThreadFilter(folder=folder, agent_ids=agent_ids))
         limit = conditions.mark(most)
-        counted = f"SELECT 1 AS one FROM requests WHERE {conditions.text} LIMIT {limit}"  # noqa: S608 - marks only
+        # In order, as the folder's index is: else agents' requests of any status would be gone through.
+        counted = f"SELECT 1 AS one FROM requests WHERE {conditions.text} ORDER BY seq LIMIT {limit}"  # noqa: S608
         row = self._rows.one(f"SELECT COUNT(*) FROM ({counted}) AS counted", *conditions.parameters)  # noqa: S608
         return int(row[0]) if row else 0
 
@@ -205,7 +208,8 @@ class RequestQueries:
         for condition, value in wanted:
             if value is not None:
                 conditions.add(condition, value)
-        sql = f"{REQUESTS.select} WHERE {conditions.text} ORDER BY seq LIMIT {conditions.mark(limit)}"
+        table = f"{REQUESTS.select}{self._rows.in_order}"
+        sql = f"{table} WHERE {conditions.text} ORDER BY seq LIMIT {conditions.mark(limit)}"
         return REQUESTS.list(self._rows, self._rows.all(sql, *conditions.parameters))
 
     def archive_revision(self, request: Request, at: int) -> None:

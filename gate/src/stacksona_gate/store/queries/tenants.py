@@ -163,13 +163,14 @@ class AuditQueries:
         self, tenant_id: str, *, request_id: str | None = None, before: int | None = None, limit: int = 100
     ) -> list[tuple[int, Entry]]:
         conditions, parameters = ["tenant_id = $1"], [tenant_id, limit]
+        table = "audit" + ("" if request_id is not None else self._rows.in_order)
         if request_id is not None:
             conditions.append(f"request_id = ${len(parameters) + 1} AND thread_id IS NOT NULL")
             parameters.append(request_id)
         if before is not None:
             conditions.append(f"seq < ${len(parameters) + 1}")
             parameters.append(before)
-        sql = f"SELECT seq, {AUDIT.columns} FROM audit WHERE {' AND '.join(conditions)} ORDER BY seq DESC LIMIT $2"  # noqa: S608
+        sql = f"SELECT seq, {AUDIT.columns} FROM {table} WHERE {' AND '.join(conditions)} ORDER BY seq DESC LIMIT $2"  # noqa: S608
         return [(row[0], AUDIT.value(self._rows, row[1:])) for row in self._rows.all(sql, *parameters)]
 
 
