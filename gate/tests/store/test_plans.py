@@ -54,6 +54,7 @@ QUERIES: dict[str, tuple[str, str, Callable[[Tx], object]]] = {
         "threads_",
         lambda tx: tx.requests.count_folders(TENANT, TWO, most=9),
     ),
+    "content encrypted anew": ("requests", IN_ORDER, lambda tx: tx.contents.rewrite(TENANT, 0, (1,), 9)),
     "deliveries": ("deliveries", IN_ORDER, lambda tx: tx.webhooks.list_deliveries(TENANT, DeliveryFilter(before=9))),
     "dead deliveries": (
         "deliveries",

@@ -95,7 +95,8 @@ class ContentQueries:
 
     def _page(self, where: _Place, tenant_id: str, after: Sequence[Any] | None, limit: int) -> list[Row]:
         key = ", ".join(where.key)
-        sql = f"SELECT {key}, {', '.join(where.columns)} FROM {where.table} WHERE tenant_id = $1"  # noqa: S608 - our own names
+        table = where.table + (self._rows.in_order if where.key == ("seq",) else "")
+        sql = f"SELECT {key}, {', '.join(where.columns)} FROM {table} WHERE tenant_id = $1"  # noqa: S608 - our own names
         parameters: list[Any] = [tenant_id, limit]
         if after is not None:
             marks = ", ".join(f"${i + 3}" for i in range(len(after)))
