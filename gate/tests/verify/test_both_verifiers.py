@@ -420,6 +420,12 @@ def test_an_empty_part_of_another_workspace_is_found(files: Files) -> None:
     assert files.both(jsonl([{**lines[0], "tenant": "other"}])) == 1
 
 
+def test_a_leaf_whose_objects_are_no_ids_is_broken_and_breaks_no_verifier(files: Files) -> None:
+    lines = LOG.export("thread", [24, 25], thread_id="THR-6")
+    change_leaf(lines[1], objects={"request": {}, "thread": "THR-6"})
+    assert files.both(jsonl(lines)) == 1
+
+
 def test_entries_of_another_request_are_found(files: Files) -> None:
     assert files.both(jsonl(LOG.export("range", range(24, 28), request_id="req_6"))) == 0
     assert files.both(jsonl(LOG.export("range", range(24, 29), request_id="req_6"))) == 1

@@ -211,6 +211,8 @@ class _Check:
 
     def _is_about(self, objects: dict[str, object]) -> bool:
         """Whether a leaf with these objects is of the thread or the request that the header names."""
+        if not all(isinstance(one, str) for one in objects.values()):
+            return False
         if self.header.request_id is not None and objects.get("request") != self.header.request_id:
             return False
         if self.header.kind != "thread":
