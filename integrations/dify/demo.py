@@ -95,7 +95,7 @@ def main() -> int:
         run_id = str(uuid.uuid4())
         inputs = {
             "order_id": "A-1042",
-            "amount": options.amount,
+            "amount": int(options.amount) if options.amount.is_integer() else options.amount,
             "currency": "usd",
             "customer_id": "cus_99",
             "reason": "arrived broken",

@@ -21,6 +21,7 @@ import httpx
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 COMMAND: Final = ROOT / ".venv" / "bin" / "stacksona-gate"
+BRIDGE: Final = COMMAND.with_name("stacksona-bridge")
 PATIENCE: Final = 20.0
 """Seconds before a test gives up on something that another process does."""
 POLICY: Final = """\
@@ -59,10 +60,12 @@ class Gate:
         """Who asks unless told otherwise: each test has an agent of its own."""
         self._people = httpx.Client(base_url=url, headers={"authorization": f"Bearer {admin_token}"})
         self.keys: dict[str, str] = {}
+        self.webhook_secrets: dict[str, str] = {}
 
     def make_agent(self, name: str, **fields: object) -> str:
         answer = self._admin("POST", "/api/admin/agents", json={"name": name, **fields})
         self.keys[name] = str(answer["key"])
+        self.webhook_secrets[name] = str(answer.get("webhook_secret"))
         return self.keys[name]
 
     def pause(self, name: str) -> None:
@@ -118,23 +121,40 @@ class Gate:
 @contextmanager
 def live_gate(folder: Path) -> Iterator[Gate]:
     """``stacksona-gate serve`` on a database of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {**os.environ, "STACKSONA_DATABASE_URL": f"sqlite:///{folder}/gate.db"}
+    port = free_port()
+    environment = {
+        **os.environ,
+        "STACKSONA_DATABASE_URL": f"sqlite:///{folder}/gate.db",
+        "STACKSONA_ALLOWED_NETWORKS": "127.0.0.0/8",
+    }
     url = f"http://127.0.0.1:{port}"
     _command(environment, "user", "create", "ada@example.com", "--role", "admin", "--password-stdin")
     token = json.loads(_command(environment, "token", "create", "ada@example.com", "--json"))["token"]
-    with (folder / "gate.log").open("wb") as log:
-        process = subprocess.Popen(
-            [COMMAND, "serve", "--port", str(port)], env=environment, stdout=log, stderr=log, start_new_session=True
-        )
-    try:
+    command = [str(COMMAND), "serve", "--port", str(port)]
+    with running(command, environment, folder / "gate.log"):
         eventually(lambda: _answers(url))
         gate = Gate(url, token)
         gate.apply(POLICY)
         yield gate
         gate.close()
+
+
+@contextmanager
+def live_bridge(folder: Path, environment: dict[str, str]) -> Iterator[str]:
+    """``stacksona-bridge serve``. Yields its address; ``BRIDGE_PORT`` is in ``environment``."""
+    url = f"http://127.0.0.1:{environment['BRIDGE_PORT']}"
+    with running([str(BRIDGE), "serve"], {**os.environ, **environment}, folder / "bridge.log"):
+        eventually(lambda: _listens(url))
+        yield url
+
+
+@contextmanager
+def running(command: list[str], environment: dict[str, str], log: Path) -> Iterator[None]:
+    """A program beside the tests, gone at the end."""
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, env=environment, stdout=out, stderr=out, start_new_session=True)
+    try:
+        yield
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -142,6 +162,12 @@ def live_gate(folder: Path) -> Iterator[Gate]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _command(environment: dict[str, str], *arguments: str) -> str:
@@ -155,6 +181,13 @@ def _command(environment: dict[str, str], *arguments: str) -> str:
 def _answers(url: str) -> bool:
     try:
         return httpx.get(url + "/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def _listens(url: str) -> bool:
+    try:
+        return httpx.get(url + "/").status_code > 0
     except httpx.TransportError:
         return False
 
