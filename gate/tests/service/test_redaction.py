@@ -14,8 +14,8 @@ from stacksona_gate.domain.redaction import HIDDEN
 from stacksona_gate.domain.sensitive import BUILT_IN, Span
 from stacksona_gate.service import redaction
 from stacksona_gate.service.redaction import OwnPattern, Redaction, Redactor, for_others, for_person
-from stacksona_gate.service.requests import Ask
-from stacksona_gate.service.reviews import view_thread
+from stacksona_gate.service.requests import Ask, File
+from stacksona_gate.service.reviews import find_attachment, view_thread
 
 CARD = "4242424242424242"
 
@@ -77,6 +77,20 @@ async def test_a_summary_and_metadata_that_repeat_what_a_path_hides_are_masked_t
         view = await w.read(lambda tx: view_thread(tx, w.reviewer, thread_of(answer)))
         shown = [view.request.summary, view.request.metadata, *(entry.private for entry in view.entries)]
         assert [text for text in shown if "Lovelace" in text] == []
+
+
+async def test_a_files_name_is_masked_where_it_is_downloaded_too() -> None:
+    async with world() as w:
+        await choose(w, Redaction(paths=("name",)))
+        files = (File(f"{CARD} Ada.txt", "text/plain", b"x"),)
+        ask = Ask("issue_refund", "x", payload={"amount": 500, "name": "Ada"}, attachments=files)
+        thread_id = thread_of(await w.ask(ask=ask))
+        (listed,) = (await w.read(lambda tx: view_thread(tx, w.admin, thread_id))).attachments
+        names = [
+            (await w.read(lambda tx, user=user: find_attachment(tx, user, thread_id, listed.id))).name  # type: ignore[misc]
+            for user in (w.admin, w.reviewer)
+        ]
+        assert names == [f"{CARD} Ada.txt", "⟦masked 2 ••••4242⟧ ⟦masked 3 ••••⟧.txt"]
 
 
 async def test_an_entrys_words_are_masked_whatever_stands_before_its_payload() -> None:

@@ -128,12 +128,14 @@ def view_thread(tx: Tx, user: User, thread_id: str, redactor: Redactor | None = 
 
 
 def find_attachment(tx: Tx, user: User, thread_id: str, attachment_id: str) -> Attachment:
-    """A file of a thread that this person may see, with its data. Raises NotFound."""
+    """A file of a thread that this person may see, with its data, under the name that they may see. Raises NotFound."""
     request, _ = find_thread(tx, user, thread_id)
     attachment = tx.conversation.find_attachment(user.tenant_id, attachment_id)
     if attachment is None or attachment.request_id != request.id:
         raise NotFound("there is no such attachment")
-    return attachment
+    redactor = for_person(tx, user)
+    redactor.payload(request.payload)  # the name may repeat what a path hides
+    return replace(attachment, name=redactor.text(attachment.name))
 
 
 def review(tx: Tx, env: Environment, user: User, thread_id: str, verdict: Verdict) -> Request | Conflict:
