@@ -163,7 +163,7 @@ class FakeDify:
     async def _result(self, request: Request) -> Response:
         run = self.runs.get(request.path_params["run"])
         if run is None or run.key != self._key(request):
-            return JSONResponse({"code": "not_found"}, 404)
+            return Response(b'{"code":"not_found","message":"\\u672a"}', 404, media_type="application/json")
         return JSONResponse(run.finished())
 
     async def _events(self, request: Request) -> Response:

@@ -72,6 +72,11 @@ async def test_an_error_of_dify_is_passed_back_as_it_is(at: House) -> None:
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_param")
 
 
+async def test_an_error_with_escaped_letters_is_passed_back_too(at: House) -> None:
+    answer = await at.bridge().get("/v1/workflows/run/unknown")
+    assert (answer.status_code, answer.content) == (404, b'{"code":"not_found","message":"\\u672a"}')
+
+
 async def test_a_form_of_another_node_keeps_its_token(at: House) -> None:
     form = FakeForm("elsewhere", ("ok",))
     starts(at, form)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import httpx2
@@ -72,12 +72,15 @@ class Bridge:
             routes += _passing_routes(self.passing)
         return Starlette(routes=routes, lifespan=self._lifespan, exception_handlers={HTTPException: _refused})
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         try:
             yield
         finally:
             if self.passing is not None:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self.config.drain_seconds):
+                        await self.passing.finish()
                 await self.passing.gatekeeper.finish()
             await self.gate.aclose()
             if self.keeper is not None:

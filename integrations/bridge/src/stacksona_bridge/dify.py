@@ -21,6 +21,8 @@ from stacksona_bridge.events import Splitter, data_of
 SECONDS: Final = 10.0
 LOOK_SECONDS: Final = 6.0
 """How long a run's events are read: a run that is not paused keeps its stream open."""
+SILENCE: Final = httpx2.Timeout(30.0, connect=SECONDS)
+"""A stream has a sign of life every ten seconds."""
 LOOK_MOST: Final = 8 * 1024 * 1024
 _ID: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
 USER_MOST: Final = 1000
@@ -102,7 +104,7 @@ class Dify:
         return found.run()
 
     async def _read(self, url: str, found: _Seen) -> None:
-        async with self._client.stream("GET", url, headers=self._headers) as response:
+        async with self._client.stream("GET", url, headers=self._headers, timeout=SILENCE) as response:
             if response.status_code == 404:
                 raise RunNotFound
             if response.status_code != 200:

@@ -8,6 +8,7 @@ when it is found used and the form open, somebody died in between, and the form 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import logging
@@ -19,11 +20,11 @@ from typing import Any, Final
 from stacksona import (
     ActionRequest,
     AsyncGate,
-    CallRefused,
     Decision,
     GateError,
     GateUnavailable,
     InvalidRequest,
+    NotFound,
     PendingReview,
     RedemptionLost,
     RedemptionRefused,
@@ -113,17 +114,18 @@ class Gatekeeper:
     # Asking
 
     async def ask(self, kept: Kept) -> Decision:
-        """The gate's answer about a form, the same one however often it is asked. Raises CannotAsk, GateError."""
+        """The gate's answer about a form, the same one however often it is asked. Raises CannotAsk, GateError.
+
+        What was asked before stands: also with other settings, or another signing key, or after the gate has forgotten
+        the idempotency key.
+        """
         task_id = kept.task_id()
+        with contextlib.suppress(NotFound):
+            return await self.gate.get_decision(task_id=task_id)
         try:
             return await self.gate.request_decision(self._question(kept, task_id))
         except InvalidRequest as error:
             raise CannotAsk(str(error)) from error
-        except CallRefused as error:
-            if error.code != "idempotency_mismatch":
-                raise
-            # Asked before with other settings or another signing key: that question stands.
-            return await self.gate.get_decision(task_id=task_id)
 
     def _question(self, kept: Kept, task_id: str) -> ActionRequest:
         form, node, fields = kept.form, kept.node, kept.fields()

@@ -121,7 +121,7 @@ class Passing:
             return self._streamed(dify, answer, user, headers)
         body = await self._read(answer)
         said = object_or_none(body)
-        if said is not None and answer.status_code == 200:
+        if said is not None:
             body = await self._kept(request, dify, said, body, user, waits)
         elif _may_hold_token(body):
             raise Problem(502, "dify_answer", "Dify's answer cannot be read")
