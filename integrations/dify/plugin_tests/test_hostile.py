@@ -6,8 +6,10 @@ import json
 from typing import Any, Final
 
 import pytest
+from integrations.dify import pack
 from integrations.dify.plugin_tests.live import Site
 from integrations.dify.plugin_tests.local import LocalPlugin, PluginFault, invocation, variables
+from jinja2 import Environment
 
 Json = dict[str, Any]
 
@@ -113,6 +115,19 @@ def test_a_template_that_lets_a_value_close_its_quote_asks_about_nothing_else(
         return
     asked = site.call("GET", f"/api/agent/decisions?thread_id={found['thread_id']}", token=credentials["api_key"])[1]
     assert asked["payload"]["amount"] == 500
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_the_guides_template_lets_no_value_out_of_its_quotes(
+    plugin: LocalPlugin, site: Site, credentials: Json, text: str
+) -> None:
+    guide = (pack.ROOT / "docs" / "how-to" / "dify-plugin.md").read_text("utf-8")
+    template = guide.split("```jinja\n")[1].split("```")[0]
+    given = {"amount": 500, "currency": text, "customer_id": text}
+    payload = Environment(autoescape=False).from_string(template).render(given)  # noqa: S701 — as Dify renders it
+    found = ask(plugin, credentials, payload=payload, occurrence=text)
+    asked = site.call("GET", f"/api/agent/decisions?thread_id={found['thread_id']}", token=credentials["api_key"])[1]
+    assert asked["payload"] == given
 
 
 @pytest.mark.parametrize(
