@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from gate.tests.factories import TENANT, World, thread_of
+from gate.tests.outbox import notices
 
+from stacksona_gate.domain.audit import COMMAND_LINE
 from stacksona_gate.domain.errors import Invalid, NotFound
 from stacksona_gate.service.agents import AgentChange
+from stacksona_gate.service.erasure import erase_content
 from stacksona_gate.service.requests import Answer
 from stacksona_gate.service.tasks import EventReport, OutcomeReport, log_event, report_outcome
 
@@ -74,6 +79,28 @@ async def test_flagged_outcomes_are_there_for_admins(w: World) -> None:
     await report(w, await w.ask())
     flagged = await w.read(lambda tx: tx.conversation.list_flagged_outcomes(TENANT, 10))
     assert [outcome.flag for _, outcome in flagged] == ["not_approved"]
+
+
+async def test_admins_are_told_of_a_flagged_outcome_once_for_its_agent(w: World) -> None:
+    await flag(w, await w.ask(100))
+    await flag(w, await w.ask(9000))
+    (notice,) = await notices(w)
+    assert (notice.kind, json.loads(notice.objects)) == ("outcome.flagged", {"agent": w.agent.id})
+
+
+async def test_of_an_execution_that_was_approved_nobody_is_told(w: World) -> None:
+    answer = await w.approved()
+    await w.redeem(answer)
+    await flag(w, answer)
+    assert await notices(w) == []
+
+
+async def test_a_digest_that_was_erased_is_not_missed(w: World) -> None:
+    answer = await w.approved()
+    await w.redeem(answer)
+    ids = [answer.request.id]
+    await w.write(lambda tx: erase_content(tx, w.env, COMMAND_LINE, TENANT, ids, "content.erased"))
+    assert await flag(w, answer, digest=answer.request.payload_digest) is None
 
 
 async def test_a_retried_outcome_is_one_outcome(w: World) -> None:

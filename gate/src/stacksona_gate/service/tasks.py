@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from stacksona_gate.domain import status
 from stacksona_gate.domain.audit import Actor
@@ -11,9 +12,12 @@ from stacksona_gate.domain.errors import Invalid, NotFound
 from stacksona_gate.domain.requests import Outcome, Request, TaskEvent
 from stacksona_gate.service.directory import Caller
 from stacksona_gate.service.environment import Environment
+from stacksona_gate.service.notices import add_notice
 from stacksona_gate.service.requests import IdempotencyKey
 from stacksona_gate.service.threads import Change, record, require_acting, revise
 from stacksona_gate.store.base import Idempotency, Tx
+
+_NOT_COVERED: Final = "An agent reports an execution that its approval does not cover: see the flagged outcomes."
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +143,8 @@ def report_outcome(
         "flag": flag,
     }
     record(tx, env, request, "outcome.reported", actor=Actor("agent", request.agent_id), private=private)
+    if flag is not None:
+        add_notice(tx, env, request.tenant_id, "outcome.flagged", _NOT_COVERED, {"agent": request.agent_id})
     keep_id(tx, env, request.tenant_id, key, f"{outcome.id} {flag or ''}")
     return outcome.id, flag
 
