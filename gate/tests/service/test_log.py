@@ -225,6 +225,16 @@ async def test_a_log_whose_newest_checkpoint_is_not_the_keys_goes_no_further(w: 
         await seal_now(w.gate, TENANT)
 
 
+async def test_a_log_whose_newest_checkpoint_is_said_to_be_of_another_size_goes_no_further(w: World) -> None:
+    made = await seal_now(w.gate, TENANT)
+    kept = await w.read(lambda tx: tx.log.newest(TENANT))
+    assert kept is not None
+    await w.write(lambda tx: tx.log.insert_checkpoint(replace(kept, size=made.size + 1)))
+    await add(w, 1)
+    with pytest.raises(LogBroken, match="tree"):
+        await seal_now(w.gate, TENANT)
+
+
 async def test_a_log_that_lost_an_entry_before_it_was_sealed_goes_no_further() -> None:
     with sqlite_database() as database:
         async with world(database) as w:

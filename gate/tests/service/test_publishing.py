@@ -6,15 +6,21 @@ from typing import Any
 
 import pytest
 from gate.tests.factories import TENANT, World
+from gate.tests.outbox import notices
 
 from stacksona_gate.domain.audit import COMMAND_LINE
 from stacksona_gate.domain.errors import Invalid
 from stacksona_gate.domain.signed_notes import COSIGNATURE_V1, ED25519, VerifierKey
+from stacksona_gate.service.log import seal_now
 from stacksona_gate.service.publishing import (
+    LEASE_LASTS,
+    Published,
     Publishing,
     WitnessAddress,
+    begin_publication,
     change_publishing,
     check_publishing,
+    finish_publication,
     is_pattern,
     read_publishing,
 )
@@ -96,3 +102,17 @@ def test_a_path_below_the_folder_is_a_pattern(pattern: str) -> None:
 )
 def test_anything_else_is_none(pattern: str) -> None:
     assert not is_pattern(pattern)
+
+
+async def test_who_lost_the_lease_meanwhile_writes_nothing(w: World) -> None:
+    await set_to(w, ALL)
+    await seal_now(w.gate, TENANT)
+    begun = await w.write(lambda tx: begin_publication(tx, w.env, TENANT, "slow"))
+    assert begun is not None
+    w.clock.advance(LEASE_LASTS / 1e6 + 1)
+    await w.write(lambda tx: begin_publication(tx, w.env, TENANT, "other"))
+    done = Published((), {}, ("mail",), succeeded=True)
+    await w.write(lambda tx: finish_publication(tx, w.env, "slow", begun, done))
+    newest = await w.read(lambda tx: tx.log.newest(TENANT))
+    assert newest is not None
+    assert (newest.published_at, await notices(w)) == (None, [])

@@ -240,3 +240,16 @@ async def test_while_others_write_a_sweep_rests_and_alone_it_does_not(
     await sweep(w.gate)
     assert len(rests) == 2
     assert all(seconds > 0 for seconds in rests)
+
+
+async def test_of_what_is_overdue_nobody_is_reminded_even_where_others_are_ended_first(
+    w: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeping, "MOST", 1)
+    await w.ask(ask=Ask("issue_refund", "long", payload={"amount": 500}, expires_in=1000), task="task-1")
+    w.clock.advance(400)
+    await w.ask(ask=Ask("issue_refund", "short", payload={"amount": 500}, expires_in=400), task="task-2")
+    w.clock.advance(601)
+    await w.write(lambda tx: sweep_some(tx, w.env))
+    assert len(await w.entries("thread.expired")) == 2
+    assert not await w.entries("thread.escalated")
