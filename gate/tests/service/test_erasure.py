@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from gate.tests.factories import TENANT, World, second_tenant, thread_of, world
@@ -12,13 +15,15 @@ from gate.tests.service.test_exports import exported, verdicts
 from gate.tests.service.test_retention import SECRET, everything, talked_about
 
 from stacksona_gate.domain.audit import COMMAND_LINE
-from stacksona_gate.domain.errors import Conflict, Invalid, NotFound
+from stacksona_gate.domain.errors import Conflict, Invalid, NotFound, Unavailable
 from stacksona_gate.domain.times import DAY
 from stacksona_gate.service import erasure, people, reviews, tasks
 from stacksona_gate.service.erasure import Erased, Found, erase_subject, erase_user, find_subject, subject_of
+from stacksona_gate.service.gate import Gate
 from stacksona_gate.service.log import seal_now
 from stacksona_gate.service.requests import Ask, File
 from stacksona_gate.service.tasks import EventReport
+from stacksona_gate.store.base import Store, Tx
 
 
 async def find(w: World, text: str, field: str | None = None) -> Found:
@@ -226,6 +231,49 @@ async def test_a_disabled_user_loses_name_and_address_everywhere_and_keeps_the_i
         entries = await w.entries()
         assert [entry.leaf for entry in entries][: len(leaves)] == leaves
         assert not [entry.event for entry in entries if "rita" in entry.private.lower()]
+
+
+class Ending:
+    """A store that is gone after some writes, as when the process is killed."""
+
+    def __init__(self, store: Store, writes: int) -> None:
+        self._store, self._writes = store, writes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def write(self, unit: Callable[[Tx], Any]) -> Any:
+        self._writes -= 1
+        if self._writes < 0:
+            raise Unavailable("killed")
+        return await self._store.write(unit)
+
+
+def ending(w: World, writes: int) -> Gate:
+    return replace(w.gate, store=cast(Store, Ending(w.gate.store, writes)))
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2])
+async def test_erasing_a_user_again_after_a_kill_leaves_nothing_of_them(writes: int) -> None:
+    async with world() as w:
+        await w.write(lambda tx: people.change_user(tx, w.env, COMMAND_LINE, TENANT, w.reviewer.id, active=False))
+        for gate in (ending(w, writes), w.gate):
+            with suppress(Unavailable, NotFound):
+                await erase_user(gate, TENANT, "rita@example.com")
+        assert not [entry.event for entry in await w.entries() if "rita" in entry.private.lower()]
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2])
+async def test_erasing_again_after_a_kill_leaves_no_answer_for_repeated_calls(writes: int) -> None:
+    async with world() as w:
+        ask = Ask("issue_refund", SECRET, payload={"amount": 9000}, metadata={"who": SECRET})
+        await w.ask(ask=ask, idempotency="k")
+        for gate in (ending(w, writes), w.gate):
+            with suppress(Unavailable):
+                found = await find(w, SECRET)
+                await erase_subject(gate, TENANT, found, cancel_pending=False)
+        again = await w.ask(ask=ask, idempotency="k")
+        assert SECRET not in again.body.decode()
 
 
 async def test_a_user_who_may_sign_in_is_not_erased() -> None:

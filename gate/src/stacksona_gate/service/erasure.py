@@ -14,6 +14,7 @@ from stacksona_gate.domain import status
 from stacksona_gate.domain.audit import COMMAND_LINE, Actor
 from stacksona_gate.domain.canonical import canonicalize
 from stacksona_gate.domain.errors import Conflict, GateError, Invalid, NotFound
+from stacksona_gate.domain.people import User
 from stacksona_gate.domain.reading import read_json
 from stacksona_gate.domain.requests import Request, RequestState, TaskEvent
 from stacksona_gate.domain.times import DAY
@@ -150,10 +151,11 @@ async def erase_subject(gate: Gate, tenant_id: str, found: Found, *, cancel_pend
     total = Erased()
     ids = [state.id for state in (*found.requests, *found.waiting)]
     events = list(found.events)
+    # First: what was erased is not found again after an end half way.
+    await forget_replays(gate, tenant_id, frozenset(ids))
     for start in range(0, max(len(ids), 1), BATCH):
         unit = partial(_erase, env=gate.env, tenant_id=tenant_id, ids=ids[start : start + BATCH], events=events)
         total, events = _sum(total, await gate.store.write(unit)), []
-    await forget_replays(gate, tenant_id, frozenset(ids))
     return total
 
 
@@ -218,20 +220,20 @@ async def find_user(gate: Gate, tenant_id: str, email: str) -> str:
 async def erase_user(gate: Gate, tenant_id: str, email: str) -> str:
     """Takes a disabled user's name and mail address away, from their reviews and the log too. Returns the id.
 
-    Raises NotFound, Conflict while they may sign in.
+    Raises NotFound, Conflict while they may sign in. The log goes first: after an end half way they are still found.
     """
+    found = await gate.store.read(lambda tx: _disabled(tx, tenant_id, email))
+    last = await _forget_entries(gate, tenant_id, found.id)
 
     def unit(tx: Tx) -> str:
-        user = tx.people.find_user_by_email(tenant_id, email.strip().lower())
-        if user is None:
-            raise NotFound("there is no user with this mail address")
-        if user.state == "active":
-            raise Conflict("this user may sign in: disable them first, then erase them")
+        user = _disabled(tx, tenant_id, email)
         nobody = f"erased-{user.id}@erased.invalid"
         tx.people.update_user(replace(user, email=nobody, name=NAMELESS, password_hash="none"))  # noqa: S106 - no hash
         tx.people.delete_sessions_of(tenant_id, user.id)
         tx.people.delete_failures(tenant_id, user.email)
         tx.erasure.rename_author(tenant_id, user.id, NAMELESS)
+        since = tx.erasure.list_entries_of_user(tenant_id, user.id, after=last, limit=PAGE)
+        tx.erasure.erase_entries(tenant_id, since)
         now, objects = gate.env.now(), {"user": user.id}
         tx.audit.append(
             gate.env.entry("content.erased", tenant_id=tenant_id, at=now, actor=COMMAND_LINE, objects=objects)
@@ -239,12 +241,20 @@ async def erase_user(gate: Gate, tenant_id: str, email: str) -> str:
         tx.tenants.bump_config(tenant_id)
         return user.id
 
-    user_id = await gate.store.write(unit)
-    await _forget_entries(gate, tenant_id, user_id)
-    return user_id
+    return await gate.store.write(unit)
 
 
-async def _forget_entries(gate: Gate, tenant_id: str, user_id: str) -> None:
+def _disabled(tx: Tx, tenant_id: str, email: str) -> User:
+    user = tx.people.find_user_by_email(tenant_id, email.strip().lower())
+    if user is None:
+        raise NotFound("there is no user with this mail address")
+    if user.state == "active":
+        raise Conflict("this user may sign in: disable them first, then erase them")
+    return user
+
+
+async def _forget_entries(gate: Gate, tenant_id: str, user_id: str) -> int:
+    """Returns the last entry's sequence number."""
     after = 0
     while True:
         seqs = await gate.store.scan(
@@ -252,9 +262,9 @@ async def _forget_entries(gate: Gate, tenant_id: str, user_id: str) -> None:
         )
         if seqs:
             await gate.store.write(lambda tx, s=seqs: tx.erasure.erase_entries(tenant_id, s))  # type: ignore[misc]
+        after = seqs[-1] if seqs else after
         if len(seqs) < PAGE:
-            return
-        after = seqs[-1]
+            return after
 
 
 # Looking
