@@ -13,7 +13,8 @@ from msgspec.structs import replace
 
 from stacksona_gate.domain.errors import Invalid
 from stacksona_gate.domain.times import HOUR, rfc3339
-from stacksona_gate.service.reconciliation import Finding, Scope, Tally, reconcile
+from stacksona_gate.service.agents import AgentChange
+from stacksona_gate.service.reconciliation import CLOCKS_DIFFER, Finding, Scope, Tally, reconcile
 from stacksona_gate.service.requests import Answer
 from stacksona_gate.service.tool_logs import RECORD_MOST, Executed, parse_mapping, read_log
 
@@ -91,6 +92,25 @@ async def test_an_execution_hours_before_its_approval_was_without_one(w: World) 
     early = rfc3339(w.clock.now - HOUR)
     found = await findings(w, f"request_id,executed_at\n{answer.request.id},{early}\n")
     assert said(found) == [("executed_without_approval", "before_approval")]
+
+
+async def test_clocks_may_differ_by_five_minutes(w: World) -> None:
+    answer = await redeemed(w)
+    times = [rfc3339(w.clock.now - CLOCKS_DIFFER - more) for more in (0, 1)]
+    found = [await findings(w, f"request_id,executed_at\n{answer.request.id},{at}\n") for at in times]
+    assert [said(one) for one in found] == [[], [("executed_without_approval", "before_approval")]]
+
+
+async def test_what_policy_allowed_has_to_be_redeemed_too(w: World) -> None:
+    answer = await w.ask(100)
+    found = await findings(w, f"request_id\n{answer.request.id}\n")
+    assert said(found) == [("executed_without_approval", "not_redeemed")]
+
+
+async def test_an_approval_without_a_token_needs_no_redemption(w: World) -> None:
+    await w.change_agent(AgentChange(signed_approvals=False))
+    answer = await w.approved()
+    assert await findings(w, f"request_id\n{answer.request.id}\n") == []
 
 
 async def test_the_second_execution_names_the_first_ones_line(w: World) -> None:
