@@ -8,12 +8,14 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gate.tests.factories import PATIENCE, TENANT, World, beside, second_tenant, sqlite_database, world
 
 from stacksona_gate.domain import merkle
 from stacksona_gate.domain.audit import GATE
-from stacksona_gate.domain.checkpoints import open_checkpoint
+from stacksona_gate.domain.checkpoints import open_checkpoint, sign_checkpoint
 from stacksona_gate.domain.errors import Conflict, NotFound, Unavailable
+from stacksona_gate.domain.signed_notes import ED25519, VerifierKey
 from stacksona_gate.service import log
 from stacksona_gate.service.gate import Gate
 from stacksona_gate.service.log import LogBroken, commit, consistency, inclusion, latest, prepare, seal, seal_now
@@ -232,6 +234,26 @@ async def test_a_log_whose_newest_checkpoint_is_said_to_be_of_another_size_goes_
     await w.write(lambda tx: tx.log.insert_checkpoint(replace(kept, size=made.size + 1)))
     await add(w, 1)
     with pytest.raises(LogBroken, match="tree"):
+        await seal_now(w.gate, TENANT)
+
+
+async def test_a_log_whose_newest_checkpoint_was_signed_with_a_planted_key_goes_no_further(w: World) -> None:
+    made = await seal_now(w.gate, TENANT)
+    (own,) = await w.read(lambda tx: tx.log.list_keys())
+    theirs = Ed25519PrivateKey.generate()
+    public = theirs.public_key().public_bytes_raw()
+    planted = replace(own, kid="log_planted", public=base64.b64encode(public).decode(), retired_at=w.env.now())
+    note = sign_checkpoint(made.size, made.root, VerifierKey(made.origin, ED25519, public), theirs.sign).note
+
+    def plant(tx: Tx) -> None:
+        newest = tx.log.newest(TENANT)
+        assert newest is not None
+        tx.log.insert_key(planted)
+        tx.log.publish_checkpoint(replace(newest, note=note))
+
+    await w.write(plant)
+    await add(w, 1)
+    with pytest.raises(LogBroken, match="not signed"):
         await seal_now(w.gate, TENANT)
 
 

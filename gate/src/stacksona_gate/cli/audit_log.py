@@ -57,9 +57,11 @@ def key(out: Out = None, force: Force = False, as_json: Json = False, database: 
 
     Whoever verifies needs it from a source that they trust, once.
     """
-    from stacksona_gate.service.log_keys import verifier_keys
+    from stacksona_gate.service.log_keys import own_keys
 
-    keys = on_gate(database, lambda gate: gate.store.read(lambda tx: [str(one) for one in verifier_keys(tx, TENANT)]))
+    keys = on_gate(
+        database, lambda gate: gate.store.read(lambda tx: [str(one) for one in own_keys(tx, gate.root, TENANT)])
+    )
     _save(out, "".join(f"{one}\n" for one in keys), force=force)
     answer({"public_keys": keys}, keys if out is None else [f"the log's public key is in {out}"], as_json=as_json)
 

@@ -20,7 +20,7 @@ from stacksona_gate.domain.sealed_log import KeptCheckpoint
 from stacksona_gate.domain.times import HOUR
 from stacksona_gate.service.environment import Environment
 from stacksona_gate.service.gate import Gate
-from stacksona_gate.service.log_keys import key_in_use, log_signer, verifier_keys
+from stacksona_gate.service.log_keys import key_in_use, log_signer, own_keys
 from stacksona_gate.service.secrets import RootSecret
 from stacksona_gate.store.base import Tx
 
@@ -61,7 +61,7 @@ def prepare(tx: Tx, env: Environment, root: RootSecret, tenant_id: str, most: in
     if not all(leaf for _, leaf in waiting):
         raise _broken(tenant_id, "an entry that waited to be sealed was taken away")
     try:
-        size = 0 if before is None else _checked(tx, before)
+        size = 0 if before is None else _checked(tx, root, before)
         hashes = [merkle.leaf_hash(leaf.encode()) for _, leaf in waiting]
         grown = merkle.append(functools.partial(tx.log.find_tile, tenant_id), size, hashes)
     except ValueError as error:
@@ -72,10 +72,10 @@ def prepare(tx: Tx, env: Environment, root: RootSecret, tenant_id: str, most: in
     return Sealing(tenant_id, before, seqs, grown.tiles, checkpoint, signer.kid, env.now())
 
 
-def _checked(tx: Tx, before: KeptCheckpoint) -> int:
+def _checked(tx: Tx, root: RootSecret, before: KeptCheckpoint) -> int:
     """The size to go on from. Raises LogBroken, ValueError."""
     try:
-        signed = open_checkpoint(before.note, verifier_keys(tx, before.tenant_id))
+        signed = open_checkpoint(before.note, own_keys(tx, root, before.tenant_id))
     except (Malformed, Invalid) as error:
         raise _broken(before.tenant_id, f"its newest checkpoint is not signed by its key: {error.detail}") from None
     if signed.size != before.size or merkle.root_at(tree(tx, before.tenant_id), signed.size) != signed.root:

@@ -93,8 +93,26 @@ def verifier_key(origin: str, key: LogKey) -> VerifierKey:
 def verifier_keys(tx: Tx, tenant_id: str) -> list[VerifierKey]:
     """Every key that ever signed this log, the one in use first."""
     origin = origin_of(tx, tenant_id)
-    newest_first = reversed(tx.log.list_keys())
-    return [verifier_key(origin, key) for key in sorted(newest_first, key=lambda key: key.retired_at is not None)]
+    return [verifier_key(origin, key) for key in _newest_first(tx)]
+
+
+def _newest_first(tx: Tx) -> list[LogKey]:
+    return sorted(reversed(tx.log.list_keys()), key=lambda key: key.retired_at is not None)
+
+
+def own_keys(tx: Tx, root: RootSecret, tenant_id: str) -> list[VerifierKey]:
+    """As ``verifier_keys``, only those whose private half the root secret opens: who can write to the database, and
+    has no more than that, can add another one to it."""
+    origin = origin_of(tx, tenant_id)
+    return [verifier_key(origin, key) for key in _newest_first(tx) if _is_own(root, key)]
+
+
+def _is_own(root: RootSecret, key: LogKey) -> bool:
+    try:
+        private = Ed25519PrivateKey.from_private_bytes(root.unwrap(key.private, PURPOSE + key.kid))
+    except (Unavailable, ValueError):
+        return False
+    return base64.b64encode(private.public_key().public_bytes_raw()).decode() == key.public
 
 
 def signer_of(tx: Tx, tenant_id: str, note: str) -> VerifierKey:
