@@ -8,7 +8,7 @@ import hmac
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
@@ -296,32 +296,37 @@ def test_a_subscription_made_by_hand_takes_what_its_secret_signed(trigger: Local
         assert dispatch(trigger, by_hand(secrets), signed())["events"] == ["decision_made"]
 
 
+def test_the_bytes_are_checked_as_they_came(trigger: LocalPlugin) -> None:
+    assert dispatch(trigger, by_hand(), signed(b" " + BODY + b" \n"))["events"] == ["decision_made"]
+    assert dispatch(trigger, by_hand(), signed(BODY).replace(b"Content-Length: ", b"X: ") + b"\n")["status"] == 401
+
+
 @pytest.mark.parametrize(
-    "raw",
+    "forged",
     [
-        signed(webhook_signature=None),
-        signed(webhook_signature=""),
-        signed(webhook_signature="v1," + base64.b64encode(b"0" * 32).decode()),
-        signed(webhook_id="msg_2"),
-        signed(webhook_id=None),
-        signed(webhook_timestamp=str(int(time.time()) + 1)),
-        signed(webhook_timestamp="soon"),
-        signed(at=time.time() - 400),
-        signed(at=time.time() + 400),
-        signed(secret="whsec_" + base64.b64encode(b"o" * 32).decode()),
-        signed().replace(b"THR-1", b"THR-2"),
-        signed(b"not json"),
-        signed(b"[]"),
-        signed(b'{"event": 1}'),
-        signed(b'{"event": "decision.approved", "event": "decision.approved", "thread_id": "THR-1"}'),
-        signed(b"\xff\xfe"),
-        signed(b""),
+        lambda: signed(webhook_signature=None),
+        lambda: signed(webhook_signature=""),
+        lambda: signed(webhook_signature="v1," + base64.b64encode(b"0" * 32).decode()),
+        lambda: signed(webhook_id="msg_2"),
+        lambda: signed(webhook_id=None),
+        lambda: signed(webhook_timestamp=str(int(time.time()) + 1)),
+        lambda: signed(webhook_timestamp="soon"),
+        lambda: signed(at=time.time() - 400),
+        lambda: signed(at=time.time() + 400),
+        lambda: signed(secret="whsec_" + base64.b64encode(b"o" * 32).decode()),
+        lambda: signed().replace(b"THR-1", b"THR-2"),
+        lambda: signed(b"not json"),
+        lambda: signed(b"[]"),
+        lambda: signed(b'{"event": 1}'),
+        lambda: signed(b'{"event": "decision.approved", "event": "decision.approved", "thread_id": "THR-1"}'),
+        lambda: signed(b"\xff\xfe"),
+        lambda: signed(b""),
     ],
 )
 def test_what_the_gate_did_not_sign_just_now_is_answered_with_401_and_starts_nothing(
-    trigger: LocalPlugin, raw: bytes
+    trigger: LocalPlugin, forged: Callable[[], bytes]
 ) -> None:
-    found = dispatch(trigger, by_hand(), raw)
+    found = dispatch(trigger, by_hand(), forged())
     assert (found["status"], found["events"], found["payload"]) == (401, [], {})
 
 

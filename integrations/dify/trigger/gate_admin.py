@@ -15,7 +15,7 @@ import httpx2
 
 TIMEOUT: Final = 10.0
 TRIES: Final = 3
-PAUSE: Final = 0.5
+PAUSE: Final = 0.25
 ANSWER_MOST: Final = 1024 * 1024
 NOBODY: Final = "no-agent-has-this-id"
 

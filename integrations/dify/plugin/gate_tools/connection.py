@@ -26,11 +26,12 @@ def gate_of(credentials: Mapping[str, Any], patience_most: int = 120) -> Gate:
     url, key = (str(credentials.get(name) or "").strip() for name in ("gate_url", "api_key"))
     if not url or not key:
         raise ConfigurationError("the connection lacks the gate's URL or the agent's key")
-    patience = min(_patience(credentials), patience_most)
+    patience = min(patience_of(credentials), patience_most)
     return Gate(url, key, patience=patience, timeout=min(TIMEOUT_MOST, patience))
 
 
-def _patience(credentials: Mapping[str, Any]) -> int:
+def patience_of(credentials: Mapping[str, Any]) -> int:
+    """Seconds. Raises ConfigurationError."""
     text = str(credentials.get("patience") or PATIENCE).strip()
     if not _PATIENCE.fullmatch(text) or not 1 <= int(text) <= 120:
         raise ConfigurationError("patience is whole seconds from 1 to 120")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from stacksona import Decision, Gate, GateError, PendingReview
+from stacksona import Decision, Gate, GateError, GateUnavailable, PendingReview
 
 WAIT: Final = 300
 WAIT_MOST: Final = 540
@@ -19,24 +19,34 @@ class WaitFailed(GateError):
 
 
 def waited(
-    gate: Gate, decision: Decision, seconds: float, clock: Callable[[], float] = time.monotonic
+    gate: Gate, decision: Decision, seconds: float, patience: float, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[Decision]:
     """The decision as it stands, before each slice of the wait and at its end: the last one is the answer.
 
-    The end is a final decision, a request for changes, or ``seconds``. Raises WaitFailed.
+    The end is a final decision, a request for changes, or ``seconds``. ``patience``: seconds for which a gate that is
+    away is waited for, over the ends of slices. Raises WaitFailed.
     """
-    end = clock() + seconds
+    now = clock()
+    end, well_at = now + seconds, now
     while decision.is_pending and not decision.revision_requested and clock() < end:
         yield decision
-        decision = _slice(gate, decision, min(SLICE, end - clock()))
+        try:
+            decision = _slice(gate, decision, min(SLICE, end - clock()))
+            well_at = clock()
+        except GateUnavailable as error:
+            if clock() - well_at >= patience or clock() >= end - 1.0:
+                raise _failed(decision, error) from None
+        except GateError as error:
+            raise _failed(decision, error) from None
     yield decision
 
 
 def _slice(gate: Gate, decision: Decision, seconds: float) -> Decision:
-    thread_id = str(decision.thread_id)
     try:
-        return gate.wait_for_decision(thread_id, timeout=max(seconds, 0.0))
+        return gate.wait_for_decision(str(decision.thread_id), timeout=max(seconds, 0.0))
     except PendingReview as pending:
         return pending.decision or decision
-    except GateError as error:
-        raise WaitFailed(f"the wait for {thread_id} ended without an answer: {error}") from None
+
+
+def _failed(decision: Decision, error: GateError) -> WaitFailed:
+    return WaitFailed(f"the wait for {decision.thread_id} ended without an answer: {error}")

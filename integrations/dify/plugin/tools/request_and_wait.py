@@ -5,7 +5,7 @@ from typing import Any
 
 from dify_plugin.entities.tool import ToolInvokeMessage
 from gate_tools.answers import decision_outputs
-from gate_tools.connection import gate_of
+from gate_tools.connection import gate_of, patience_of
 from gate_tools.parameters import Given
 from gate_tools.questions import question
 from gate_tools.waiting import WAIT, WAIT_MOST, waited
@@ -31,7 +31,7 @@ class RequestAndWait(base.GateTool):
         where = {"thread_id": asked.thread_id, "review_url": asked.review_url, "message": asked.message}
         log = self.create_log_message("Waiting for people", where, status=ToolInvokeMessage.LogMessage.LogStatus.START)
         decision = asked
-        for decision in waited(gate, asked, seconds):
+        for decision in waited(gate, asked, seconds, patience_of(self.runtime.credentials)):
             if decision.is_pending:
                 yield log
         if asked.is_pending:
