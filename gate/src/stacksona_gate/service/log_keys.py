@@ -97,7 +97,8 @@ def verifier_keys(tx: Tx, tenant_id: str) -> list[VerifierKey]:
 
 
 def _newest_first(tx: Tx) -> list[LogKey]:
-    return sorted(reversed(tx.log.list_keys()), key=lambda key: key.retired_at is not None)
+    newest_first = reversed(tx.log.list_keys())
+    return sorted(newest_first, key=lambda key: key.retired_at is not None)
 
 
 def own_keys(tx: Tx, root: RootSecret, tenant_id: str) -> list[VerifierKey]:
