@@ -13,7 +13,7 @@ from gate.tests.factories import POLICY, TENANT, World, beside, thread_of
 from stacksona_gate.domain.approvals import Redeemed, Refused
 from stacksona_gate.domain.errors import Conflict, Forbidden, GateError, Invalid, Unauthenticated
 from stacksona_gate.service.requests import Answer
-from stacksona_gate.service.sweeping import expire_due
+from stacksona_gate.service.sweeping import sweep_some
 from stacksona_gate.service.threads import expire_overdue
 from stacksona_gate.store.base import Submission
 
@@ -51,7 +51,7 @@ async def test_of_twenty_verdicts_through_two_gates_one_decides(w: World) -> Non
 async def test_a_verdict_against_expiry_ends_in_one_of_both(w: World) -> None:
     answer = await w.ask()
     w.clock.advance(86_400)
-    results = await together(w.write(lambda tx: expire_due(tx, w.env, 10)), w.review(answer))
+    results = await together(w.write(lambda tx: sweep_some(tx, w.env)), w.review(answer))
     assert isinstance(results[1], Conflict)
     assert ((await w.stored(answer)).status, len(await w.entries("thread.expired"))) == ("rejected", 1)
 
@@ -60,7 +60,7 @@ async def test_expiry_by_several_at_once_is_recorded_once(w: World) -> None:
     answer = await w.ask()
     w.clock.advance(86_400)
     async with beside(w) as other:
-        sweeps = [gate.write(lambda tx: expire_due(tx, w.env, 10)) for gate in (w, other)]
+        sweeps = [gate.write(lambda tx: sweep_some(tx, w.env)) for gate in (w, other)]
         looks = [w.write(lambda tx: expire_overdue(tx, w.env, TENANT, thread_of(answer))) for _ in range(5)]
         await together(*sweeps, *looks)
     assert len(await w.entries("thread.expired")) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from starlette.routing import Route
@@ -105,6 +105,3 @@ async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
     identity = request_id(dict(scope["headers"]))
     made = problem(404, "not_found", "there is nothing at this address: /docs lists what there is", identity)
     await send_reply(problem_reply(made), identity, send, head=scope["method"] == "HEAD")
-
-
-COMMON_ERRORS: Final = (400, 401, 403, 404, 413, 415, 422, 429, 503)

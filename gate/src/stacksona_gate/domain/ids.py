@@ -12,7 +12,6 @@ ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 TASK_ID: Final = re.compile(r"[A-Za-z0-9._:\-]{1,200}", re.ASCII)
 TOOL_NAME: Final = re.compile(r"[A-Za-z0-9._:/\-]{1,200}", re.ASCII)
 THREAD_ID: Final = re.compile(r"THR-[0-9A-HJKMNP-TV-Z]{26}", re.ASCII)
-REQUEST_ID: Final = re.compile(r"req_[0-9A-HJKMNP-TV-Z]{26}", re.ASCII)
 
 _PAIRS: Final = tuple(a + b for a in ALPHABET for b in ALPHABET)
 """Ten bits at a time: half the steps of five."""

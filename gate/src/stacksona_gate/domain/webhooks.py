@@ -18,7 +18,6 @@ REJECTED: Final = "decision.rejected"
 REVISION_REQUESTED: Final = "decision.revision_requested"
 TEST: Final = "test"
 """Sent once, never again by itself, and never about a thread."""
-DECISIONS: Final = (APPROVED, REJECTED, REVISION_REQUESTED)
 
 AGENT: Final = "agent"
 WORKSPACE: Final = "workspace"

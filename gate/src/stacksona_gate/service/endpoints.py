@@ -17,8 +17,6 @@ from stacksona_gate.service.secrets import RootSecret
 from stacksona_gate.service.webhooks import record, switch_off
 from stacksona_gate.store.base import Tx
 
-OVERLAP: Final = DAY
-"""How long the secret before signs beside a new one unless said otherwise."""
 OVERLAP_MOST: Final = 30 * DAY
 WEBHOOK_PURPOSE: Final = "webhook secret "
 BY_HAND: Final = "somebody switched it off"

@@ -85,14 +85,6 @@ def sweep_some(tx: Tx, env: Environment) -> Swept:
     return Swept(is_all, env.monotonic() - begun)
 
 
-def expire_due(tx: Tx, env: Environment, limit: int) -> int:
-    """Rejects up to ``limit`` threads whose time is over, of any tenant. Returns how many."""
-    now = env.now()
-    due = tx.requests.list_overdue(now, limit)
-    _expire(tx, env, due, now)
-    return len(due)
-
-
 def _expire(tx: Tx, env: Environment, due: Sequence[Request], now: int) -> None:
     if not due:
         return
