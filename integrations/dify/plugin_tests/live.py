@@ -33,7 +33,6 @@ class Site:
     """A gate that answers, with an admin who also reviews."""
 
     url: str
-    database: str
     token: str
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
@@ -50,11 +49,13 @@ class Site:
 
     def person(self, email: str, role: str) -> str:
         """The personal token of somebody new."""
-        done = command(
-            "user", "create", email, "--role", role, "--password-stdin", "--database", self.database, given=PASSWORD
-        )
-        assert done.returncode == 0, done.stderr
-        return str(made("token", "create", email, "--database", self.database)["token"])
+        status, user = self.call("POST", "/api/admin/users", {"email": email, "role": role, "password": PASSWORD})
+        assert status == 201, user
+        return str(self.call("POST", f"/api/admin/users/{user['id']}/tokens", {"name": "tests"})[1]["token"])
+
+    def verifier(self, tool: str) -> str:
+        """The key of a new one."""
+        return str(self.call("POST", "/api/admin/verifiers", {"name": "the tool", "tools": [tool]})[1]["key"])
 
     def call(self, method: str, path: str, body: object = None, token: str = "") -> tuple[int, Json]:
         """One call to the people's API or, with an agent's key, to the agent's."""
@@ -78,7 +79,8 @@ class Site:
         return list(self.call("GET", "/api/agent/threads", token=key)[1]["threads"])
 
 
-PASSWORD = "a long enough password\n"
+ADMIN = "admin@example.com"
+PASSWORD = "a long enough password"
 
 
 @contextmanager
@@ -90,6 +92,12 @@ def live_gate(folder: Path) -> Iterator[Site]:
     command_line = (COMMAND, "serve", "--port", str(port), "--database", database)
     with running(*command_line, STACKSONA_ALLOWED_NETWORKS="127.0.0.0/8") as server:
         server.line("Stacksona Gate on", str(port))
-        site = Site(f"http://127.0.0.1:{port}", database, "")
-        site.token = site.person("admin@example.com", "admin")
-        yield site
+        yield Site(f"http://127.0.0.1:{port}", admin(database))
+
+
+def admin(database: str) -> str:
+    """The first person's token, who makes everybody else."""
+    options = ("--database", database)
+    done = command("user", "create", ADMIN, "--role", "admin", "--password-stdin", *options, given=PASSWORD + "\n")
+    assert done.returncode == 0, done.stderr
+    return str(made("token", "create", ADMIN, *options)["token"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from gate.tests.cli.processes import free_port, made
+from gate.tests.cli.processes import free_port
 from integrations.dify.plugin_tests.faulty import FAULTS, way
 from integrations.dify.plugin_tests.live import Site
 from integrations.dify.plugin_tests.local import LocalPlugin, PluginFault
@@ -58,8 +58,7 @@ def test_a_wrong_connection_is_refused(plugin: LocalPlugin, site: Site, changes:
 
 
 def test_the_key_of_a_verifier_or_a_person_is_no_agents(plugin: LocalPlugin, site: Site) -> None:
-    verifier = made("verifier", "create", "the tool", "--tool", "issue_refund", "--database", site.database)
-    for key in (verifier["key"], site.token):
+    for key in (site.verifier("issue_refund"), site.token):
         with pytest.raises(PluginFault) as fault:
             validate(plugin, site.credentials(api_key=key))
         assert key not in str(fault.value.error)
