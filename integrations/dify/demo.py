@@ -39,7 +39,7 @@ def say(text: str) -> None:
 @contextmanager
 def demo_gate(port: int) -> Iterator[dict[str, str]]:
     """``stacksona-gate demo``; yields what its welcome says. Raises SystemExit when it does not start."""
-    command = [COMMAND, "demo", "--port", str(port)]
+    command = [str(COMMAND), "demo", "--port", str(port)]
     environment = {**os.environ, "STACKSONA_LOG_LEVEL": "error"}
     process = subprocess.Popen(  # noqa: S603
         command, stdout=subprocess.PIPE, text=True, bufsize=1, env=environment

@@ -23,7 +23,8 @@ from faults import hanging
 from live import HASTY_SECONDS, Gate, Json, Tool, live_gate, live_tool
 
 # Reading the machine's certificates for each of thousands of plain http calls is most of their time.
-httpx._transports.default.create_ssl_context = functools.lru_cache(httpx._transports.default.create_ssl_context)
+_default: Any = httpx._transports.default
+_default.create_ssl_context = functools.lru_cache(_default.create_ssl_context)
 
 ALLOWED: Final = 10
 REVIEWED: Final = 500
@@ -118,16 +119,19 @@ def started_early(gate: Gate) -> Iterator[dict[str, Future[engine.Run]]]:
     gate.make_agent(HASTY, expires_in=HASTY_SECONDS)
     with ThreadPoolExecutor(3) as pool, hanging() as nowhere:
         env = {"STACKSONA_GATE_URL": gate.url, "STACKSONA_API_KEY": gate.keys[HASTY], "TOOL_URL": "http://127.0.0.1:1/"}
-        begin = functools.partial(pool.submit, engine.run, inputs=refund())
+
+        def begin(name: str, task: str, **changes: str) -> Future[engine.Run]:
+            return pool.submit(engine.run, name, env={**env, **changes}, inputs=refund(), run_id=task)
+
         yield {
-            "hanging": begin("gate-basic.yml", env={**env, "STACKSONA_GATE_URL": nowhere}, run_id="hanging"),
-            "waiting": begin("gate-wait.yml", env=env, run_id="hasty-wait"),
-            "asked": begin("gate-basic.yml", env=env, run_id="hasty-basic"),
+            "hanging": begin("gate-basic.yml", "hanging", STACKSONA_GATE_URL=nowhere),
+            "waiting": begin("gate-wait.yml", "hasty-wait"),
+            "asked": begin("gate-basic.yml", "hasty-basic"),
         }
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: "started_early" in item.fixturenames and item.get_closest_marker("late") is not None)
+    items.sort(key=lambda item: item.get_closest_marker("late") is not None)
 
 
 @pytest.fixture(autouse=True)

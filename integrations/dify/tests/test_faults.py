@@ -130,6 +130,17 @@ def test_a_redemption_whose_answer_is_lost_runs_nothing_and_is_not_given_again(s
     assert site.tool.calls == []
 
 
+def test_half_a_payload_that_looks_whole_runs_nothing(site: Site) -> None:
+    """With no length the engine cannot notice: half of a nested object may end with a brace as well."""
+    with faulty(site.gate.url, Fault("redeem", "half-without-length", 1)) as url:
+        task = site.new_task()
+        run = site.run("gate-pause.yml", refund(REVIEWED), run_id=task, gate_url=url)
+        site.gate.review(site.gate.pending(task), payload={"amount": {"value": 5}, "currency": "usd"})
+        site.run("gate-pause.yml", run_id=task, paused=run, action="decided")
+    assert len(site.redeemed()) == 1
+    assert site.tool.calls == []
+
+
 def test_a_question_that_is_sent_again_opens_no_second_thread(site: Site) -> None:
     with faulty(site.gate.url, Fault("gate", "cut", 2)) as url:
         site.run("gate-basic.yml", refund(REVIEWED), gate_url=url)
