@@ -41,7 +41,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self) -> None:
         self.close_connection = True
-        FAULTS[self.server.fault](self)
+        (FAULTS | PARTS)[self.server.fault](self)
 
     do_GET = do_POST = do_PATCH = do_DELETE = answer
 
@@ -135,6 +135,26 @@ FAULTS: Final[dict[str, Callable[[Handler], None]]] = {
     "page": lambda handler: handler.put(200, b"<html>allow</html>", "text/html"),
     "redirect": lambda handler: handler.put(307, b"", Location=handler.server.gate + handler.path),
 }
+
+
+def no_secret(handler: Handler) -> None:
+    """The address is taken, the secret cannot be had."""
+    if handler.path.endswith("/webhook-secret"):
+        handler.put(500, b"oops", "text/plain")
+    else:
+        well(handler)
+
+
+def first_change_lost(handler: Handler) -> None:
+    """The gate changed the agent, and its first answer is cut."""
+    is_first = handler.command == "PATCH" and "PATCH" not in handler.server.reached
+    if is_first:
+        handler.server.reached.append("PATCH")
+    (half if is_first else well)(handler)
+
+
+PARTS: Final[dict[str, Callable[[Handler], None]]] = {"no_secret": no_secret, "first_change_lost": first_change_lost}
+"""Faults of one call among many."""
 
 
 @contextmanager

@@ -104,11 +104,11 @@ def credentials_of(site: Site, **changes: str) -> Json:
     return {"gate_url": site.url, "admin_token": site.token} | changes
 
 
-def subscribe(dify: Dify, site: Site, agent: Json, **parameters: object) -> Json:
+def subscribe(dify: Dify, site: Site, agent: Json, gate_url: str = "", **parameters: object) -> Json:
     (found,) = dify.plugin.call(
         invocation(
             "subscribe_trigger",
-            credentials_of(site),
+            credentials_of(site, gate_url=gate_url or site.url),
             endpoint=dify.url,
             parameters={"agent": agent["id"], **parameters},
         )
@@ -281,6 +281,26 @@ def test_no_fault_of_the_gate_makes_a_subscription(dify: Dify, site: Site, fault
     assert refused.value.kind == "SubscriptionError"
     assert site.token not in json.dumps(refused.value.error)
     assert address(site, agent) is None
+
+
+def test_a_redirect_is_not_followed(dify: Dify, site: Site) -> None:
+    with way(site.url, "redirect") as gate, pytest.raises(PluginFault, match="307"):
+        subscribe(dify, site, site.agent(), gate_url=gate.url)
+
+
+def test_an_address_without_its_secret_is_put_back(dify: Dify, site: Site) -> None:
+    agent = site.agent(webhook_url="https://elsewhere.example.com/")
+    with way(site.url, "no_secret") as gate, pytest.raises(PluginFault, match="500"):
+        subscribe(dify, site, agent, gate_url=gate.url, replace=True)
+    assert address(site, agent) == "https://elsewhere.example.com/"
+
+
+def test_a_subscription_whose_first_answer_was_lost_is_one_all_the_same(dify: Dify, site: Site) -> None:
+    agent = site.agent()
+    with way(site.url, "first_change_lost") as gate:
+        subscribe(dify, site, agent, gate_url=gate.url)
+    site.review(asked(site, agent))
+    assert until(lambda: dify.taken[0] if dify.taken else None)["status"] == 200
 
 
 @pytest.mark.parametrize("agent", ["", "..", "../users", "nobody", "a/b?c", "\x00"])
