@@ -68,7 +68,8 @@ async def test_failed_sign_ins_that_no_longer_count_are_forgotten(tmp_path: Path
 async def test_a_days_idempotency_keys_are_forgotten_in_pieces(tmp_path: Path) -> None:
     async with opened(read_settings({}, database_url=f"sqlite:///{tmp_path}/gate.db")) as gate:
         keys = [Idempotency(f"key {number}", "fingerprint", "{}") for number in range(KEYS_MOST * 2 + 1)]
-        await gate.store.write(lambda tx: [tx.replays.insert("default", key, 1) for key in keys])
+        for key in keys:
+            await gate.store.write(lambda tx, key=key: tx.replays.insert("default", key, 1))  # type: ignore[misc]
         before = gate.store.load().writes
 
         await clear_out(gate)

@@ -18,7 +18,7 @@ from stacksona_gate.domain.webhooks import (
     Queue,
 )
 from stacksona_gate.store.base import DELIVERIES, Change
-from stacksona_gate.store.rows import Mapper, Rows, SealedMapper
+from stacksona_gate.store.rows import Mapper, Row, Rows, SealedMapper
 
 ENDPOINTS: Final = Mapper(Endpoint, "webhook_endpoints")
 DELIVERY_ROWS: Final = SealedMapper(Delivery, "deliveries", sealed=("body",))
@@ -224,7 +224,7 @@ class WebhookQueries:
         return Queue(pending[0] if pending else 0, dead[0] if dead else 0, oldest[0] if oldest else None)
 
     def list_over(self, delivered_before: int, dead_before: int, most: int) -> list[tuple[str, str]]:
-        found = []
+        found = list[Row]()
         for states, before in (("state <> 'dead'", delivered_before), ("state = 'dead'", dead_before)):
             sql = f"SELECT tenant_id, id FROM deliveries WHERE finished_at < $1 AND {states} LIMIT $2"  # noqa: S608
             found += self._rows.all(sql, before, most - len(found))
