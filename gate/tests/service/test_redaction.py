@@ -15,7 +15,7 @@ from stacksona_gate.domain.sensitive import BUILT_IN, Span
 from stacksona_gate.service import redaction
 from stacksona_gate.service.redaction import OwnPattern, Redaction, Redactor, for_others, for_person
 from stacksona_gate.service.requests import Ask, File
-from stacksona_gate.service.reviews import find_attachment, view_thread
+from stacksona_gate.service.reviews import add_note, find_attachment, view_thread
 
 CARD = "4242424242424242"
 
@@ -91,6 +91,21 @@ async def test_a_files_name_is_masked_where_it_is_downloaded_too() -> None:
             for user in (w.admin, w.reviewer)
         ]
         assert names == [f"{CARD} Ada.txt", "⟦masked 2 ••••4242⟧ ⟦masked 3 ••••⟧.txt"]
+
+
+@pytest.mark.parametrize("verdict", ["request_changes", "reject"])
+async def test_a_reviewer_finds_out_nothing_by_writing_guesses_down(verdict: str) -> None:
+    async with world() as w:
+        await choose(w, Redaction(paths=("pin",), patterns=()))
+        answer = await w.ask(payload={"amount": 500, "pin": "7351"})
+        thread_id, guesses = thread_of(answer), "is it 7350, 7351 or 7352?"
+        await w.write(lambda tx: add_note(tx, w.env, w.reviewer, thread_id, guesses))
+        await w.review(answer, verdict, message=guesses)
+        view = await w.read(lambda tx: view_thread(tx, w.reviewer, thread_id))
+        said = [view.notes[0].text, view.reviews[0].message, view.request.feedback or view.request.message]
+        assert said == [guesses] * 3
+        told = [entry.private for entry in view.entries if entry.actor_kind == "user"]
+        assert all(guesses in private for private in told)
 
 
 async def test_an_entrys_words_are_masked_whatever_stands_before_its_payload() -> None:

@@ -29,6 +29,7 @@ from stacksona_gate.domain.redaction import (
 )
 from stacksona_gate.domain.requests import Attachment, Note, Outcome, Request, Review, Revision, TaskEvent, ThreadFilter
 from stacksona_gate.domain.sensitive import BUILT_IN, BY_DEFAULT, Span
+from stacksona_gate.domain.status import BY_REVIEWER
 from stacksona_gate.policy.patterns import MAX_PATTERN, PatternRefused, compile_spans
 from stacksona_gate.service.environment import Environment
 from stacksona_gate.service.thread_view import ThreadView
@@ -160,10 +161,17 @@ class Redactor:
         return Redactor(self._make, hides_all=self._hides_all)
 
     def text(self, text: str) -> str:
-        """Words of an agent or a person."""
+        """Words of an agent or of the gate."""
         if self._hides_all:
             return MaskedText(HIDDEN)
         return text if self._masker is None else self._masker.text(text)
+
+    def said(self, text: str) -> str:
+        """Words of a person: by patterns only. Were they hidden where they repeat what a path hides, whoever may not
+        see that could write down guesses and look which of them is hidden."""
+        if self._hides_all:
+            return MaskedText(HIDDEN)
+        return text if self._masker is None else self._masker.leaf(text)
 
     def texts(self, listed: str) -> str:
         """A JSON list or object of texts, as JSON."""
@@ -177,8 +185,11 @@ class Redactor:
         """A payload's digest; hidden unless nothing of the thread's payloads is."""
         return payload_digest if not self.masks or self._digest_is_safe else DIGEST_HIDDEN
 
-    def value(self, name: str, value: object) -> object:
-        """A private value of an audit entry, as this reader may see it; the same object when nothing is masked."""
+    def value(self, name: str, value: object, *, is_said: bool = False) -> object:
+        """A private value of an audit entry, as this reader may see it; the same object when nothing is masked.
+
+        ``is_said``: it is an entry about what a person said.
+        """
         if not self.masks:
             return value
         if self._masker is None:
@@ -186,18 +197,18 @@ class Redactor:
         if name == "payload_digest":
             return self.digest(value) if isinstance(value, str) else HIDDEN
         if isinstance(value, str):
-            shown = self._masker.text(value)
+            shown = self.said(value) if is_said else self._masker.text(value)
             return value if shown is value else str(shown)
         return self._masker.value(value, by_path=name == "payload")
 
-    def private(self, private: Mapping[str, object]) -> dict[str, object]:
+    def private(self, private: Mapping[str, object], *, is_said: bool = False) -> dict[str, object]:
         """What lies beside an entry's leaf. A masked value is withheld with its salt, which would help to guess it."""
         if not self.masks:
             return dict(private)
         # The payload first: the words beside it may repeat what a path hides in it.
         ordered = sorted(private, key=lambda name: name != "payload")
         try:
-            return {name: self._kept(name, private[name]) for name in ordered}
+            return {name: self._kept(name, private[name], is_said=is_said) for name in ordered}
         except Exception:
             return {name: {"redacted": True} for name in private}
 
@@ -206,15 +217,15 @@ class Redactor:
         if not self.masks:
             return entry
         try:
-            private = self.private(msgspec.json.decode(entry.private))
+            private = self.private(msgspec.json.decode(entry.private), is_said=entry.actor_kind == "user")
             return changed(entry, private=canonicalize(private).decode())
         except Exception:
             return changed(entry, private="{}")
 
-    def _kept(self, name: str, kept: object) -> object:
+    def _kept(self, name: str, kept: object, *, is_said: bool) -> object:
         if not isinstance(kept, dict) or "value" not in kept:
             return {"redacted": True}
-        shown = self.value(name, kept["value"])
+        shown = self.value(name, kept["value"], is_said=is_said)
         if shown is kept["value"]:
             return kept
         return {"redacted": True, "shown": shown}
@@ -290,8 +301,8 @@ class Redactor:
             payload=payload.text,
             payload_digest=self.digest(request.payload_digest),
             metadata=self.texts(request.metadata),
-            message=self.text(request.message),
-            feedback=self._maybe(request.feedback),
+            message=self.said(request.message) if request.reason_code == BY_REVIEWER else self.text(request.message),
+            feedback=None if request.feedback is None else self.said(request.feedback),
             workflow_name=self._maybe(request.workflow_name),
             task_label=self._maybe(request.task_label),
         )
@@ -308,10 +319,10 @@ class Redactor:
         )
 
     def _review(self, review: Review) -> Review:
-        return replace(review, message=self.text(review.message))
+        return replace(review, message=self.said(review.message))
 
     def _note(self, note: Note) -> Note:
-        return replace(note, text=self.text(note.text))
+        return replace(note, text=self.said(note.text))
 
     def _event(self, event: TaskEvent) -> TaskEvent:
         payload = self.payload(event.payload).text
