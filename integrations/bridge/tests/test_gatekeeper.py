@@ -12,6 +12,7 @@ import pytest
 from integrations.bridge.tests.fake_dify import KEY, FakeForm, FakeRun
 from integrations.bridge.tests.house import APPS, OTHER_TOKEN, SIGNING, House, house
 from integrations.bridge.tests.polling import until
+from stacksona import AsyncGate
 from stacksona_bridge import signatures
 
 START = "/v1/workflows/run"
@@ -150,8 +151,6 @@ async def test_a_gate_that_is_away_is_no_answer(at: House) -> None:
 
 
 def gone() -> Any:
-    from stacksona import AsyncGate
-
     async def refuse(request: httpx2.Request) -> httpx2.Response:
         raise httpx2.ConnectError("away")
 
@@ -344,6 +343,47 @@ async def test_many_deliveries_at_two_bridges_approve_once(at: House) -> None:
     assert statuses <= {200, 503}
     assert (await until_answered(run))[0] == "approve"
     assert len(await at.world.entries("approval.redeemed")) == 1
+
+
+async def test_a_bridge_that_redeems_second_leaves_the_form_to_the_first(at: House) -> None:
+    bridge = not_held(at)
+    _, thread = await paused(at, bridge, approval())
+    await at.api.review(thread)
+    gate = keeper_of(at)
+    redeem = gate.validate_approval
+
+    async def second(*arguments: Any, **named: Any) -> Any:
+        await redeemed(at, thread)
+        return await redeem(*arguments, **named)
+
+    gate.validate_approval = second  # type: ignore[method-assign]
+    assert (await at.keeper_webhook(bridge, thread["thread_id"])).status_code == 503
+    assert at.dify.posts == 0
+
+
+async def test_a_delivery_that_the_gate_gave_up_goes_on_to_its_end(at: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stacksona_bridge.webhooks.SECONDS", 1.0)
+    bridge = not_held(at)
+    run, thread = await paused(at, bridge, approval())
+    await at.api.review(thread)
+    gate, given_up = keeper_of(at), asyncio.Event()
+    redeem = gate.validate_approval
+
+    async def slow(*arguments: Any, **named: Any) -> Any:
+        await given_up.wait()
+        return await redeem(*arguments, **named)
+
+    gate.validate_approval = slow  # type: ignore[method-assign]
+    assert (await at.keeper_webhook(bridge, thread["thread_id"])).status_code == 503
+    given_up.set()
+    assert (await until_answered(run))[0] == "approve"
+
+
+def keeper_of(at: House) -> AsyncGate:
+    """The newest bridge's client of the gate."""
+    passing = at.bridges[-1].passing
+    assert passing is not None
+    return passing.gatekeeper.gate
 
 
 async def test_a_form_that_somebody_else_answered_ends_it(at: House) -> None:
