@@ -126,4 +126,5 @@ def _show_key(kind: str, made_id: str, name: str, key: str, webhook_secret: str 
     if webhook_secret is not None:
         value["webhook_secret"] = webhook_secret
         rows.append(("webhook secret", webhook_secret))
-    answer(value, [*table(rows), "Keep it now: only its hash stays here, it cannot be shown again."], as_json=as_json)
+    keep = "it now: only its hash stays here, it" if webhook_secret is None else "both now: they"
+    answer(value, [*table(rows), f"Keep {keep} cannot be shown again."], as_json=as_json)

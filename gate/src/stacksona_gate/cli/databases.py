@@ -64,7 +64,7 @@ def rotate_content(as_json: Json = False, database: Database = None) -> None:
     dropped = on_gate(database, _rotate_all)
     answer(
         {"workspaces": len(dropped), "keys_dropped": sum(dropped)},
-        [f"all content of {len(dropped)} workspaces is encrypted with new keys; {sum(dropped)} old ones are dropped"],
+        [f"all content is encrypted with new keys; workspaces: {len(dropped)}, old keys dropped: {sum(dropped)}"],
         as_json=as_json,
     )
 

@@ -46,7 +46,7 @@ def list_deliveries(
         database, lambda gate: gate.store.read(lambda tx: deliveries.list_deliveries(tx, TENANT, where, agent))
     )
     rows = [
-        (rfc3339(one.created_at), one.state, one.event, one.endpoint_id, f"{one.attempts} attempts", one.id)
+        (rfc3339(one.created_at), one.state, one.event, one.endpoint_id, f"attempts {one.attempts}", one.id)
         for one in page.deliveries
     ]
     answer([_value(one) for one in page.deliveries], table(rows) or ["no deliveries"], as_json=as_json)

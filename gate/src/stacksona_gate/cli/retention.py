@@ -41,7 +41,7 @@ def set_days(days: Days, as_json: Json = False, database: Database = None) -> No
 def run(as_json: Json = False, database: Database = None) -> None:
     """Remove now what is older than that."""
     count = on_gate(database, service.expire_content)
-    answer({"expired": count}, [f"the content of {count} requests was removed"], as_json=as_json)
+    answer({"expired": count}, [f"requests whose content was removed: {count}"], as_json=as_json)
 
 
 def _say(found: Retention, *, as_json: bool) -> None:

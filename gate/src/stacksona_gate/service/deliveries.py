@@ -51,7 +51,7 @@ def view_delivery(tx: Tx, tenant_id: str, delivery_id: str) -> DeliveryView:
     """Raises NotFound."""
     delivery = tx.webhooks.find(tenant_id, delivery_id)
     if delivery is None:
-        raise NotFound("there is no such delivery")
+        raise NotFound("there is no such delivery: name one that the list of deliveries shows, msg_…")
     return DeliveryView(delivery, tuple(tx.webhooks.list_attempts(tenant_id, delivery_id)))
 
 
