@@ -218,7 +218,7 @@ def test_the_connections_only_tool_needs_no_typing(node: Node) -> None:
 def test_waiting_ends_with_the_reviewers_word(node: Node, site: Site) -> None:
     answers = waiting(node)
     log = next(answers)
-    assert (log["type"], log["message"]["status"]) == ("log", "start")
+    assert (log["type"], log["message"]["status"], log["message"]["metadata"]) == ("log", "start", {})
     site.review(log["message"]["data"]["thread_id"])
     found = variables(list(answers))
     assert (found["status"], found["may_run"], found["payload"]["amount"]) == ("approved", True, 500)

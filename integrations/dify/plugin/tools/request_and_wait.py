@@ -29,7 +29,9 @@ class RequestAndWait(base.GateTool):
     def _waited(self, gate: Gate, asked: Decision, seconds: int) -> Generator[ToolInvokeMessage, None, Decision]:
         """Shows in the run's trace where people look, again before each slice of the wait."""
         where = {"thread_id": asked.thread_id, "review_url": asked.review_url, "message": asked.message}
-        log = self.create_log_message("Waiting for people", where, status=ToolInvokeMessage.LogMessage.LogStatus.START)
+        status = ToolInvokeMessage.LogMessage.LogStatus.START
+        # Dify's engine takes no log without metadata, which the SDK would leave null.
+        log = self.create_log_message("Waiting for people", where, status=status, metadata={})
         decision = asked
         for decision in waited(gate, asked, seconds, patience_of(self.runtime.credentials)):
             if decision.is_pending:
