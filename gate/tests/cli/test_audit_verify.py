@@ -181,3 +181,10 @@ def test_memory_does_not_grow_with_the_number_of_entries(written: Path) -> None:
 
     peak(10)
     assert peak(6_000) < peak(600) + 100_000
+
+
+def test_a_table_is_told_to_prove_nothing(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("# stacksona-audit-1 size=3\nindex,leaf\n0,x\n")
+    result = shell("audit", "verify", "log.csv")
+    assert result.exit_code == 1
+    assert "a table, which proves nothing by itself" in result.output

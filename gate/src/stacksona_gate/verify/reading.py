@@ -79,6 +79,8 @@ class Export:
 def read_export(file: BinaryIO) -> Export:
     """Reads the header, and entries as they are asked for. Raises Malformed."""
     first = file.readline(MAX_LINE + 1)
+    if first.startswith(b"#"):
+        raise Malformed("this is a table, which proves nothing by itself: export as JSON Lines, JSON or a page")
     if first.lstrip()[:1] == b"<" or not first.strip():
         return _of_document(first + _rest(file, first), "html")
     if len(first) > MAX_LINE:
