@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from gate.tests.factories import PATIENCE, TENANT, World, beside
+from gate.tests.factories import TENANT, World, beside
+from gate.tests.outbox import until
 
 from stacksona_gate.domain.errors import Unavailable
 from stacksona_gate.domain.webhooks import DeliveryFilter
@@ -27,14 +27,6 @@ DAY = 86_400
 async def threads(w: World, number: int) -> None:
     caller = await w.caller()
     await asyncio.gather(*(w.ask(task=f"task-{i}", caller=caller) for i in range(number)))
-
-
-async def until(holds: Callable[[], Any]) -> None:
-    """Waits in real time until something holds."""
-    end = time.monotonic() + PATIENCE
-    while not await holds():
-        assert time.monotonic() < end, "it never happened"
-        await asyncio.sleep(0.01)
 
 
 @contextlib.asynccontextmanager

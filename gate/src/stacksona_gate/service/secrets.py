@@ -52,7 +52,7 @@ class RootSecret:
 
 @dataclass(frozen=True, slots=True)
 class RootWrapping:
-    """The root secret as a store uses it. Implements store.base.Wrapping."""
+    """The root secret as a store uses it. Implements store.evidence.Wrapping."""
 
     root: RootSecret
     env: Environment

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from stacksona_gate.domain.errors import Unavailable
-from stacksona_gate.store.base import DataKey, Wrapping
+from stacksona_gate.store.evidence import DataKey, Wrapping
 from stacksona_gate.store.rows import MARK, Mapper, Rows
 
 DATA_KEYS: Final = Mapper(DataKey, "data_keys")

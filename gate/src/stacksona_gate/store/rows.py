@@ -8,7 +8,8 @@ from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
-from stacksona_gate.store.base import Change, DataKey
+from stacksona_gate.store.base import Change
+from stacksona_gate.store.evidence import DataKey
 
 V = TypeVar("V")
 Row = tuple[Any, ...]

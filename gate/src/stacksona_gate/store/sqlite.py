@@ -17,18 +17,9 @@ import apsw
 
 from stacksona_gate.domain.approvals import Redeemed, Redemption, Refused
 from stacksona_gate.domain.errors import Unavailable
-from stacksona_gate.store.base import (
-    Change,
-    Load,
-    RedemptionEntries,
-    Stale,
-    Submission,
-    Submitted,
-    Tx,
-    Watcher,
-    Wrapping,
-)
+from stacksona_gate.store.base import Change, Load, RedemptionEntries, Stale, Submission, Submitted, Tx, Watcher
 from stacksona_gate.store.content import Content
+from stacksona_gate.store.evidence import Wrapping
 from stacksona_gate.store.migrate import apply_migrations
 from stacksona_gate.store.queries.tenants import CONFIGURATION
 from stacksona_gate.store.queries.transaction import SqlTx

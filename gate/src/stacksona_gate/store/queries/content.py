@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from stacksona_gate.store.base import DataKey
+from stacksona_gate.store.evidence import DataKey
 from stacksona_gate.store.queries.conversation import ATTACHMENT_DATA, ATTACHMENTS, EVENTS, NOTES, OUTCOMES, REVIEWS
 from stacksona_gate.store.queries.requests import REQUESTS, REVISIONS
 from stacksona_gate.store.queries.tenants import AUDIT, REPLAY_ANSWER
@@ -60,7 +60,7 @@ _PLACES: Final = (
 
 
 class ContentQueries:
-    """Implements store.base.Contents."""
+    """Implements store.evidence.Contents."""
 
     def __init__(self, rows: Rows) -> None:
         self._rows = rows

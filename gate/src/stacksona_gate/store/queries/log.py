@@ -29,7 +29,7 @@ _PLACE: Final = (
 
 
 class LogQueries:
-    """Implements store.base.Log."""
+    """Implements store.evidence.Log."""
 
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
