@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from stacksona_gate.domain.approvals import Redeemed, Redemption, Refused, refusal
+from stacksona_gate.domain.audit import Entry
 from stacksona_gate.domain.requests import Request
 from stacksona_gate.store.base import (
     Change,
@@ -17,19 +20,21 @@ from stacksona_gate.store.base import (
     Submission,
     Submitted,
 )
+from stacksona_gate.store.queries.agents import generations
 from stacksona_gate.store.queries.conversation import ConversationQueries
-from stacksona_gate.store.queries.requests import RequestQueries, insert_requests, redeem_row
-from stacksona_gate.store.queries.tenants import AuditQueries, ReplayQueries, insert_entries
+from stacksona_gate.store.queries.requests import RequestQueries, insert_requests, lock_requests, redeem_requests
+from stacksona_gate.store.queries.tenants import ReplayQueries, insert_entries
 from stacksona_gate.store.rows import Rows
 
 
 def submit_batch(rows: Rows, submissions: Sequence[Submission]) -> list[Submitted]:
     """Writes decisions. Those whose basis moved come back as Stale, nothing of them written."""
-    versions: dict[str, int | None] = {}
+    versions = rows.hold_configuration(sorted({s.request.tenant_id for s in submissions}))
+    kept = _replays(rows, submissions)
     results: list[Submitted] = []
     fresh: list[Submission] = []
     for submission in submissions:
-        result = _earlier(rows, submission, versions)
+        result = _earlier(rows, submission, versions, kept)
         results.append(result or Stored())
         if result is None:
             fresh.append(submission)
@@ -37,36 +42,40 @@ def submit_batch(rows: Rows, submissions: Sequence[Submission]) -> list[Submitte
     return results
 
 
-def _earlier(rows: Rows, submission: Submission, versions: dict[str, int | None]) -> Submitted | None:
+Kept = dict[tuple[str, str], tuple[Idempotency, Request | None]]
+"""By tenant and scope, what was answered, and the request if it is one of this batch."""
+
+
+def _replays(rows: Rows, submissions: Sequence[Submission]) -> Kept:
+    """What the calls with an idempotency key were answered before."""
+    asked: dict[str, list[Submission]] = {}
+    for submission in submissions:
+        if submission.idempotency is not None:
+            asked.setdefault(submission.request.tenant_id, []).append(submission)
+    kept: Kept = {}
+    for tenant_id, calls in asked.items():
+        scopes = sorted({call.idempotency.scope for call in calls if call.idempotency is not None})
+        found = ReplayQueries(rows).find_all(tenant_id, scopes, calls[0].request.created_at)
+        kept |= {(tenant_id, scope): (replay, None) for scope, replay in found.items()}
+    return kept
+
+
+def _earlier(rows: Rows, submission: Submission, versions: dict[str, int], kept: Kept) -> Submitted | None:
     """What makes this submission one that is not to be written."""
-    if _is_stale(rows, submission.request.tenant_id, submission.config_version, versions):
+    request, asked = submission.request, submission.idempotency
+    if versions.get(request.tenant_id) != submission.config_version:
         return Stale()
-    if submission.idempotency is None:
+    if asked is None:
         return None
-    return _replay(rows, submission, submission.idempotency)
-
-
-def _is_stale(rows: Rows, tenant_id: str, config_version: int, versions: dict[str, int | None]) -> bool:
-    """Whether configuration moved since it was read. ``versions``: those already looked up in this batch."""
-    if tenant_id not in versions:
-        row = rows.one("SELECT config_version FROM tenants WHERE id = $1", tenant_id)
-        versions[tenant_id] = row[0] if row else None
-    return versions[tenant_id] != config_version
-
-
-def _replay(rows: Rows, submission: Submission, asked: Idempotency) -> Submitted | None:
-    """Keeps the key at once, so that a second call in the same batch meets it."""
-    tenant_id = submission.request.tenant_id
-    replays = ReplayQueries(rows)
-    kept = replays.find(tenant_id, asked.scope, submission.request.created_at)
-    if kept is None:
-        replays.insert(tenant_id, asked, submission.request.created_at)
-        insert_requests(rows, [submission.request])
+    known = kept.get((request.tenant_id, asked.scope))
+    if known is None:
+        kept[request.tenant_id, asked.scope] = (asked, request)  # a second call in the same batch meets it
         return None
-    if kept.fingerprint != asked.fingerprint:
+    replay, first = known
+    if replay.fingerprint != asked.fingerprint:
         return Mismatch()
-    first = RequestQueries(rows).find(tenant_id, request_id_of(kept.answer))
-    return Mismatch() if first is None else Replayed(kept.answer, first)
+    first = first or RequestQueries(rows).find(request.tenant_id, request_id_of(replay.answer))
+    return Mismatch() if first is None else Replayed(replay.answer, first)
 
 
 def request_id_of(answer: str) -> str:
@@ -76,7 +85,10 @@ def request_id_of(answer: str) -> str:
 
 
 def _insert(rows: Rows, submissions: Sequence[Submission]) -> None:
-    insert_requests(rows, [s.request for s in submissions if s.idempotency is None])
+    ReplayQueries(rows).insert_all(
+        [(s.request.tenant_id, s.idempotency, s.request.created_at) for s in submissions if s.idempotency is not None]
+    )
+    insert_requests(rows, [s.request for s in submissions])
     insert_entries(rows, [entry for s in submissions for entry in s.entries])
     for submission in submissions:
         request = submission.request
@@ -103,39 +115,53 @@ def _discover(rows: Rows, tool_name: str, most: int, request: Request) -> None:
 def redeem_batch(
     rows: Rows, attempts: Sequence[tuple[Redemption, RedemptionEntries]]
 ) -> list[Redeemed | Refused | Stale]:
-    """Redeems one after the other: of several attempts at one approval the first wins.
+    """Redeems in order: of several attempts at one approval the first wins.
 
     Those whose caller may have lost its key meanwhile come back as Stale.
     """
-    versions: dict[str, int | None] = {}
-    return [
-        Stale()
-        if _is_stale(rows, attempt.tenant_id, attempt.config_version, versions)
-        else _redeem(rows, attempt, entries)
+    versions = rows.hold_configuration(sorted({attempt.tenant_id for attempt, _ in attempts}))
+    held = _Held(rows, [attempt for attempt, _ in attempts])
+    results = [
+        held.redeem(attempt, entries) if versions.get(attempt.tenant_id) == attempt.config_version else Stale()
         for attempt, entries in attempts
     ]
+    held.write()
+    return results
 
 
-def _redeem(rows: Rows, attempt: Redemption, entries: RedemptionEntries) -> Redeemed | Refused:
-    request = RequestQueries(rows).find(attempt.tenant_id, attempt.claims.request_id)
-    reason = refusal(attempt, request, _generation(rows, request))
-    if reason is None and request is not None:
-        redeemed = redeem_row(rows, request, now=attempt.now, actor_id=attempt.actor_id)
-        if redeemed is not None:
-            AuditQueries(rows).append(entries.redeemed(redeemed))
+class _Held:
+    """The requests that a batch of redemptions is about, and what becomes of them."""
+
+    def __init__(self, rows: Rows, attempts: Sequence[Redemption]) -> None:
+        self._rows = rows
+        self._requests: dict[tuple[str, str], Request] = {}
+        self._generations: dict[tuple[str, str], int] = {}
+        self._redeemed: list[Request] = []
+        self._entries: list[Entry] = []
+        for tenant_id in sorted({attempt.tenant_id for attempt in attempts}):
+            wanted = [attempt.claims.request_id for attempt in attempts if attempt.tenant_id == tenant_id]
+            found = lock_requests(rows, tenant_id, wanted)
+            self._requests |= {(tenant_id, request_id): request for request_id, request in found.items()}
+            agents = sorted({request.agent_id for request in found.values()})
+            self._generations |= {(tenant_id, agent_id): n for agent_id, n in generations(rows, tenant_id, agents)}
+
+    def redeem(self, attempt: Redemption, entries: RedemptionEntries) -> Redeemed | Refused:
+        request = self._requests.get((attempt.tenant_id, attempt.claims.request_id))
+        generation = -1 if request is None else self._generations.get((request.tenant_id, request.agent_id), -1)
+        reason = refusal(attempt, request, generation)
+        if reason is None and request is not None:
+            redeemed = replace(request, redeemed_at=attempt.now, redeemed_by=attempt.actor_id)
+            self._requests[request.tenant_id, request.id] = redeemed
+            self._redeemed.append(redeemed)
+            self._entries.append(entries.redeemed(redeemed))
             return Redeemed(redeemed)
-        reason = "already_used"
-    reason = reason or "unknown"
-    entry = entries.refused(reason)
-    if entry is not None:
-        AuditQueries(rows).append(entry)
-    return Refused(reason)
+        entry = entries.refused(reason or "unknown")
+        if entry is not None:
+            self._entries.append(entry)
+        return Refused(reason or "unknown")
 
-
-def _generation(rows: Rows, request: Request | None) -> int:
-    if request is None:
-        return -1
-    row = rows.one(
-        "SELECT generation FROM agents WHERE tenant_id = $1 AND id = $2", request.tenant_id, request.agent_id
-    )
-    return row[0] if row else -1
+    def write(self) -> None:
+        redeem_requests(self._rows, self._redeemed)
+        insert_entries(self._rows, self._entries)
+        told = [(entry.tenant_id, entry.request_id) for entry in self._entries if entry.request_id is not None]
+        self._rows.changes += [Change(tenant_id, request_id) for tenant_id, request_id in told]

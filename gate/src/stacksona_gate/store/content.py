@@ -47,10 +47,10 @@ class Content:
         self._wrapping: Wrapping | None = None
         self._session = b""
         self._counter = itertools.count()
-        self._writing: dict[str, _Writing] = {}
+        self._writing: dict[bytes, _Writing] = {}
         self._secrets: dict[bytes, tuple[str, bytes]] = {}
         self._reading: dict[bytes, tuple[str, AESGCM]] = {}
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
 
     def unlock(self, wrapping: Wrapping) -> None:
         """Gives the root secret's wrapping; without it keys can be neither made nor opened."""
@@ -86,7 +86,7 @@ class Content:
                 return False
             stored = MARK_BYTES + base64.b64decode(stored[len(MARK) : len(MARK) + 12])
         start = len(MARK_BYTES)
-        return stored[start : start + _ID] == self._key_in_use(rows, tenant_id).head[:_ID]
+        return stored[start : start + _ID] == self._key_in_use(rows, tenant_id)
 
     def forget(self) -> None:
         """Drops keys that this process holds: a transaction that may have made one was undone, or keys changed."""
@@ -104,50 +104,54 @@ class Content:
         )
         rows.run("UPDATE data_keys SET retired_at = $1 WHERE tenant_id = $2 AND retired_at IS NULL", now, tenant_id)
         rows.run(DATA_KEYS.insert, *DATA_KEYS.values(key))
-        self.forget()
+        rows.keys_in_use.pop(tenant_id, None)
         return key
 
     def _seal(self, rows: Rows, tenant_id: str, place: str, data: bytes) -> bytes:
-        writing = self._writing.get(tenant_id) or self._key_in_use(rows, tenant_id)
+        key_id = rows.keys_in_use.get(tenant_id) or self._key_in_use(rows, tenant_id)
+        writing = self._writing.get(key_id) or self._writing_with(rows, key_id)
         count = next(self._counter).to_bytes(_COUNT)
         sealed = writing.cipher.encrypt(count.rjust(_NONCE, b"\0"), data, f"{tenant_id}\n{place}".encode())
         return writing.head + count + sealed
 
     def _open(self, rows: Rows, place: str, raw: bytes) -> bytes:
-        tenant_id, cipher = self._reading.get(raw[: _ID + _SESSION]) or self._key_of(rows, raw)
+        head = raw[: _ID + _SESSION]
+        tenant_id, cipher = self._reading.get(head) or self._cipher(rows, head)
         nonce = raw[_ID + _SESSION : _HEAD].rjust(_NONCE, b"\0")
         try:
             return cipher.decrypt(nonce, raw[_HEAD:], f"{tenant_id}\n{place}".encode())
         except (InvalidTag, ValueError):
             raise _damaged(place) from None
 
-    def _key_in_use(self, rows: Rows, tenant_id: str) -> _Writing:
-        known = self._writing.get(tenant_id)
-        if known is not None:
-            return known
-        sql = f"{DATA_KEYS.select} WHERE tenant_id = $1 AND retired_at IS NULL"
-        with self._lock:
+    def _key_in_use(self, rows: Rows, tenant_id: str) -> bytes:
+        """The id of the tenant's key; held, so that no rotation forgets it before what it closes is committed."""
+        known = rows.keys_in_use.get(tenant_id)
+        if known is None:
+            sql = f"{DATA_KEYS.select} WHERE tenant_id = $1 AND retired_at IS NULL{rows.for_share}"
             key = DATA_KEYS.optional(rows.one(sql, tenant_id)) or self.new_key(rows, tenant_id, self._unlocked().now())
-            head = bytes.fromhex(key.id) + self._session
-            self._secrets[head[:_ID]] = (tenant_id, self._secret(key))
-            writing = self._writing[tenant_id] = _Writing(head, self._derived(head)[1])
+            known = rows.keys_in_use[tenant_id] = bytes.fromhex(key.id)
+        return known
+
+    def _writing_with(self, rows: Rows, key_id: bytes) -> _Writing:
+        head = key_id + self._session
+        writing = self._writing[key_id] = _Writing(head, self._cipher(rows, head)[1])
         return writing
 
-    def _key_of(self, rows: Rows, raw: bytes) -> tuple[str, AESGCM]:
-        head = raw[: _ID + _SESSION]
-        with self._lock:
-            if head[:_ID] not in self._secrets:
-                key = DATA_KEYS.optional(rows.one(f"{DATA_KEYS.select} WHERE id = $1", head[:_ID].hex()))
-                if key is None:
-                    raise Unavailable("the key that this content was encrypted with is not in the database")
-                self._secrets[head[:_ID]] = (key.tenant_id, self._secret(key))
-            return self._derived(head)
-
-    def _derived(self, head: bytes) -> tuple[str, AESGCM]:
-        tenant_id, secret = self._secrets[head[:_ID]]
+    def _cipher(self, rows: Rows, head: bytes) -> tuple[str, AESGCM]:
+        """The cipher of a key and a session. No lock is held while the database is asked: it may wait for another
+        transaction of this process."""
+        kept = self._secrets.get(head[:_ID])
+        if kept is None:
+            key = DATA_KEYS.optional(rows.one(f"{DATA_KEYS.select} WHERE id = $1", head[:_ID].hex()))
+            if key is None:
+                raise Unavailable("the key that this content was encrypted with is not in the database")
+            kept = (key.tenant_id, self._secret(key))
+        tenant_id, secret = kept
         cipher = AESGCM(HKDF(SHA256(), 32, salt=head[_ID:], info=_INFO).derive(secret))
-        self._reading[head] = (tenant_id, cipher)
-        return self._reading[head]
+        with self._lock:
+            self._secrets[head[:_ID]] = kept
+            self._reading[head] = (tenant_id, cipher)
+        return tenant_id, cipher
 
     def _secret(self, key: DataKey) -> bytes:
         return self._unlocked().unwrap(key.wrapped, PURPOSE + key.tenant_id + key.id)

@@ -36,6 +36,9 @@ class Rows(Protocol):
     content: Encryption
     """Encrypts what rests encrypted."""
 
+    keys_in_use: dict[str, bytes]
+    """Ids of the keys that tenants' content is encrypted with, as far as this transaction may rely on them."""
+
     def all(self, sql: str, *parameters: Any) -> list[Row]: ...
     def one(self, sql: str, *parameters: Any) -> Row | None: ...
     def run(self, sql: str, *parameters: Any) -> int:
@@ -48,8 +51,19 @@ class Rows(Protocol):
         """Inserts rows of texts, whole numbers and nulls in one statement: the way of the hot path."""
         ...
 
+    def hold_configuration(self, tenant_ids: Sequence[str]) -> dict[str, int]:
+        """The versions of tenants' configuration, none of which changes until the transaction ends."""
+        ...
+
+    def change_configuration(self, tenant_id: str) -> None:
+        """Before a tenant's configuration changes: waits for those that hold it, and keeps others out."""
+        ...
+
     for_update: str
     """What a SELECT ends in to hold its rows; empty where the transaction holds them anyway."""
+
+    for_share: str
+    """As ``for_update``, where others may hold the same rows too."""
 
     skip_locked: str
     """What follows ``for_update`` to leave out rows that others hold."""

@@ -7,7 +7,6 @@ import contextlib
 import logging
 import os
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -20,18 +19,14 @@ from stacksona_gate.domain.errors import Unavailable
 from stacksona_gate.store.base import Change, Load, RedemptionEntries, Stale, Submission, Submitted, Tx, Watcher
 from stacksona_gate.store.content import Content
 from stacksona_gate.store.evidence import Wrapping
+from stacksona_gate.store.jobs import COMMIT_SECONDS, Desks
 from stacksona_gate.store.migrate import apply_migrations
-from stacksona_gate.store.queries.tenants import CONFIGURATION
 from stacksona_gate.store.queries.transaction import SqlTx
 from stacksona_gate.store.sqlite_connection import BUSY_MILLISECONDS, DIALECT, SQLiteRows, mapped_errors, turn
-from stacksona_gate.store.sqlite_writer import Job, Writer
+from stacksona_gate.store.sqlite_writer import Writer
 
 T = TypeVar("T")
 
-COMMIT_SECONDS: Final = 10.0
-"""How long a caller waits for the disk before it is told that the store is not there."""
-WAITING_MOST: Final = 20_000
-"""Jobs in the queue beyond which new ones are refused at once."""
 CHECKPOINT_SECONDS: Final = 0.25
 LOG_MOST: Final = 64 * 1024 * 1024
 """Bytes of write-ahead log beyond which the next commit waits until all of it is in the file."""
@@ -54,14 +49,13 @@ class SQLiteStore:
         """``vfs``: the name of another way to the disk, as SQLite calls it. ``reached``: told of fault points."""
         self.path = path
         self._vfs = vfs
-        self._commit_seconds = commit_seconds
         self._local = threading.local()
-        self._desks: dict[asyncio.AbstractEventLoop, _Desk] = {}
         self._readers: list[SQLiteRows] = []
         self._scans = ThreadPoolExecutor(2, thread_name_prefix="gate-scan")
         self._watchers: list[tuple[asyncio.AbstractEventLoop, Watcher]] = []
         self._content = Content()
         self._writer = Writer(lambda: SQLiteRows(path, content=self._content, vfs=vfs), self._publish, reached)
+        self._desks = Desks(self._writer.jobs, commit_seconds)
         self._checkpointer = _Checkpointer(path, log_most, vfs)
         self._open = False
 
@@ -91,8 +85,7 @@ class SQLiteStore:
         """Finishes what waits, then closes."""
         if self._open:
             self._open = False
-            for desk in self._desks.values():
-                desk.hand_over()
+            self._desks.hand_over()
             self._writer.jobs.put(None)
             self._writer.join()
             self._checkpointer.stop()
@@ -165,19 +158,7 @@ class SQLiteStore:
 
     async def _in_batch(self, work: Any) -> Any:
         self._require_open()
-        if self._writer.waiting > WAITING_MOST:
-            raise Unavailable("the store takes no more writes now: nothing was decided, try again", retry_after=1)
-        loop = asyncio.get_running_loop()
-        job = Job(work, loop, loop.create_future(), loop.time() + self._commit_seconds)
-        desk = self._desks.get(loop)
-        if desk is None:
-            desk = self._desks[loop] = _Desk(loop, self._writer)
-        desk.take(job)
-        try:
-            return await job.future
-        except asyncio.CancelledError:
-            job.abandoned = True
-            raise
+        return await self._desks.put(work)
 
     def _read(self, query: Callable[[Tx], T]) -> T:
         with mapped_errors():
@@ -197,8 +178,6 @@ class SQLiteStore:
         return self._local.reader  # type: ignore[no-any-return]
 
     def _publish(self, changes: Sequence[Change]) -> None:
-        if any(change.request_id == CONFIGURATION for change in changes):
-            self._content.forget()  # another key may be in use
         for loop, watcher in list(self._watchers):
             with contextlib.suppress(RuntimeError):  # a loop that is closed has nobody to tell
                 loop.call_soon_threadsafe(watcher, changes)
@@ -208,52 +187,6 @@ def _make_private(path: str) -> None:
     """A new file is its owner's alone: it holds payloads and sessions. SQLite gives its logs the same mode."""
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
-
-
-class _Desk:
-    """Where one event loop's jobs pass: handed to the writer once per turn of the loop, given up when time is over.
-
-    Both per job showed in the profile: a hand-over each makes small batches, a timer each costs more than the queue.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, writer: Writer) -> None:
-        self._loop = loop
-        self._writer = writer
-        self._new: list[Job] = []
-        self._waiting: deque[Job] = deque()
-        self._timer: asyncio.TimerHandle | None = None
-
-    def take(self, job: Job) -> None:
-        while self._waiting and self._waiting[0].future.done():
-            self._waiting.popleft()
-        self._waiting.append(job)
-        if not self._new:
-            self._loop.call_soon(self.hand_over)
-        self._new.append(job)
-        if self._timer is None:
-            self._timer = self._loop.call_at(job.deadline, self._look)
-
-    def hand_over(self) -> None:
-        if self._new:
-            jobs, self._new = self._new, []
-            self._writer.jobs.put(jobs)
-
-    def _look(self) -> None:
-        now = self._loop.time()
-        while self._waiting and (self._waiting[0].future.done() or self._waiting[0].deadline <= now):
-            _give_up(self._waiting.popleft())
-        self._timer = self._loop.call_at(self._waiting[0].deadline, self._look) if self._waiting else None
-
-
-def _give_up(job: Job) -> None:
-    if not job.future.done():
-        job.abandoned = True
-        state = (
-            "may or may not have been decided: ask again with the same Idempotency-Key"
-            if job.started
-            else "was not decided"
-        )
-        job.future.set_exception(Unavailable(f"the disk did not answer in time; this {state}", retry_after=5))
 
 
 class _Checkpointer(threading.Thread):

@@ -87,7 +87,7 @@ def _wait_for(descriptor: int) -> None:
 class SQLiteRows:
     """Implements store.rows.Rows."""
 
-    for_update = skip_locked = ""
+    for_update = for_share = skip_locked = ""
     """The one writer holds everything."""
 
     in_order = " NOT INDEXED"
@@ -99,6 +99,7 @@ class SQLiteRows:
         self.path = path
         self.content: Encryption = content or Content()
         self.changes: list[Change] = []
+        self.keys_in_use: dict[str, bytes] = {}
         self.connection = apsw.Connection(path, vfs=vfs, statementcachesize=256)
         self._cursor = self.connection.cursor()
         self.connection.set_busy_timeout(BUSY_MILLISECONDS)
@@ -138,6 +139,18 @@ class SQLiteRows:
         for start in range(0, len(rows), ROWS_MOST):
             part = rows[start : start + ROWS_MOST]
             self._cursor.execute(_insert_rows(table, columns, len(part)), tuple(chain.from_iterable(part)))
+
+    def hold_configuration(self, tenant_ids: Sequence[str]) -> dict[str, int]:
+        marks = ", ".join(f"${i + 1}" for i in range(len(tenant_ids)))
+        return dict(self.all(f"SELECT id, config_version FROM tenants WHERE id IN ({marks})", *tenant_ids))  # noqa: S608
+
+    def change_configuration(self, tenant_id: str) -> None:
+        """The one writer has it."""
+
+    def forget_keys(self) -> None:
+        """A transaction that may have made a key was undone, or another process may have put one to use."""
+        self.keys_in_use.clear()
+        self.content.forget()
 
     def execute(self, sql: str) -> None:
         """A statement of the driver's own: BEGIN, SAVEPOINT, COMMIT and the like."""

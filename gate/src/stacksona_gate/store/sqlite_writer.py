@@ -6,48 +6,28 @@ with a decision that is not on disk.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import apsw
 
-from stacksona_gate.domain.approvals import Redemption
 from stacksona_gate.domain.errors import Unavailable
-from stacksona_gate.store.base import DELIVERIES, Change, RedemptionEntries, Submission, Tx
+from stacksona_gate.store.base import DELIVERIES, Change, Submission, Tx
 from stacksona_gate.store.batches import redeem_batch, submit_batch
+from stacksona_gate.store.jobs import Job, Jobs, answer, take
 from stacksona_gate.store.queries.tenants import CONFIGURATION
 from stacksona_gate.store.queries.transaction import SqlTx
 from stacksona_gate.store.sqlite_connection import SQLiteRows, mapped_errors
 
-BATCH_MOST: Final = 512
 IDLE_SECONDS: Final = 0.25
 """How often an idle writer looks whether another process has committed."""
 
 UNSEEN_MOST: Final = 500
 
 log = logging.getLogger(__name__)
-
-Redeeming = tuple[Redemption, RedemptionEntries]
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """Something to do in the next transaction, and who waits for it."""
-
-    work: Submission | Redeeming | Callable[[Tx], Any]
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[Any]
-    deadline: float
-    """In the loop's time."""
-    started: bool = False
-    abandoned: bool = False
-    result: Any = None
-    error: BaseException | None = None
 
 
 class Writer(threading.Thread):
@@ -61,8 +41,7 @@ class Writer(threading.Thread):
     ) -> None:
         """``reached``: told before and after a commit that decides about something to be sent."""
         super().__init__(name="gate-writer", daemon=True)
-        self.jobs: queue.SimpleQueue[list[Job] | None] = queue.SimpleQueue()
-        """What an event loop hands over in one turn; None: the end."""
+        self.jobs: Jobs = queue.SimpleQueue()
         self.commits = 0
         self.committed_jobs = 0
         self._open_rows = open_rows
@@ -77,7 +56,7 @@ class Writer(threading.Thread):
 
     def run(self) -> None:
         while True:
-            batch, last = self._take()
+            batch, last = take(self.jobs, IDLE_SECONDS)
             if batch:
                 self._write(batch)
             elif not last:
@@ -86,20 +65,6 @@ class Writer(threading.Thread):
                 break
         if self._rows is not None:
             self._rows.close()
-
-    def _take(self) -> tuple[list[Job], bool]:
-        """Everything that waits, up to the batch's size; whether this is the end."""
-        batch: list[Job] = []
-        try:
-            jobs = self.jobs.get(timeout=IDLE_SECONDS)
-            while jobs is not None:
-                batch += _started(jobs)
-                if len(batch) >= BATCH_MOST:
-                    return batch, False
-                jobs = self.jobs.get_nowait()
-        except queue.Empty:
-            return batch, False
-        return batch, True
 
     @property
     def waiting(self) -> int:
@@ -114,7 +79,7 @@ class Writer(threading.Thread):
                 rows.begin()
                 changes = self._foreign_changes(rows)
                 if any(change.request_id == CONFIGURATION for change in changes):
-                    rows.content.forget()  # another process may have put another key to use
+                    rows.forget_keys()  # another process may have put another key to use
                 rows.changes = []
                 self._run(rows, batch)
                 seen = self._seen(rows, len(batch))
@@ -123,6 +88,8 @@ class Writer(threading.Thread):
                 self._tell("decision.after_commit", rows)
             if seen is not None:
                 self._audit_seq, self._config_versions = seen
+            if any(change.request_id == CONFIGURATION for change in rows.changes):
+                rows.forget_keys()  # another key may be in use
             self.commits += 1
             self.committed_jobs += len(batch)
             changes += rows.changes
@@ -139,7 +106,7 @@ class Writer(threading.Thread):
         # Watchers first: who is answered finds the caches dropped.
         if changes:
             self._publish(changes)
-        self._answer(batch)
+        answer(batch)
 
     def _tell(self, point: str, rows: SQLiteRows) -> None:
         if self._reached is not None and any(change.request_id == DELIVERIES for change in rows.changes):
@@ -214,40 +181,12 @@ class Writer(threading.Thread):
         """Leaves no transaction open; a connection that cannot even do that is replaced."""
         if self._rows is None:
             return
-        self._rows.content.forget()
+        self._rows.forget_keys()
         try:
             if self._rows.connection.in_transaction:
                 self._rows.execute("ROLLBACK")
         except (apsw.Error, OSError):
             self._rows, self._tx = None, None
-
-    def _answer(self, batch: list[Job]) -> None:
-        """One wake-up per event loop, not one per caller."""
-        by_loop: dict[asyncio.AbstractEventLoop, list[Job]] = {}
-        for job in batch:
-            by_loop.setdefault(job.loop, []).append(job)
-        for loop, jobs in by_loop.items():
-            try:
-                loop.call_soon_threadsafe(_settle, jobs)
-            except RuntimeError:  # the loop is closed: nobody waits any more
-                log.info("%d answers had nobody left to wait for them", len(jobs))
-
-
-def _started(jobs: list[Job]) -> list[Job]:
-    """The jobs that nobody gave up. Started first, then asked: who gives up in between says «may or may not»."""
-    for job in jobs:
-        job.started = True
-    return [job for job in jobs if not job.abandoned]
-
-
-def _settle(jobs: list[Job]) -> None:
-    for job in jobs:
-        if job.future.done():
-            continue
-        if job.error is not None:
-            job.future.set_exception(job.error)
-        else:
-            job.future.set_result(job.result)
 
 
 def _run_list(rows: SQLiteRows, jobs: list[Job], operation: Callable[[list[Any]], Sequence[Any]]) -> None:
@@ -287,7 +226,7 @@ def _run_one(rows: SQLiteRows, job: Job, unit: Callable[[Tx], Any], tx: Tx | Non
 
 def _undo(rows: SQLiteRows, savepoint: str, mark: int) -> None:
     del rows.changes[mark:]
-    rows.content.forget()
+    rows.forget_keys()
     rows.execute(f"ROLLBACK TO {savepoint}")
     rows.execute(f"RELEASE {savepoint}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -159,3 +160,12 @@ def _verifier(row: Row | None) -> Verifier | None:
         return None
     verifier = VERIFIERS.value(row)
     return replace(verifier, tools=tuple(json.loads(row[3])))
+
+
+def generations(rows: Rows, tenant_id: str, agent_ids: Sequence[str]) -> list[tuple[str, int]]:
+    """Agents' generations: approvals of an older one no longer count."""
+    if not agent_ids:
+        return []
+    marks = ", ".join(f"${i + 2}" for i in range(len(agent_ids)))
+    sql = f"SELECT id, generation FROM agents WHERE tenant_id = $1 AND id IN ({marks})"  # noqa: S608 - marks only
+    return [(row[0], row[1]) for row in rows.all(sql, tenant_id, *agent_ids)]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Final
-
-from msgspec.structs import replace
 
 from stacksona_gate.domain.errors import Conflict
 from stacksona_gate.domain.requests import Request, Revision, ThreadFilter
@@ -21,6 +20,9 @@ REQUESTS: Final = SealedMapper(
 REVISIONS: Final = SealedMapper(
     Revision, "revisions", sealed=("payload", "payload_digest", "preview", "summary", "message"), tenant=True
 )
+
+ROWS_MOST: Final = 64
+"""Rows per statement: its text stays under what the driver keeps prepared."""
 
 _FIXED: Final = {"seq", "tenant_id", "id", "agent_id", "task_id", "created_at", "thread_id", "tool_name"}
 _MOVING: Final = tuple(name for name in Request.__annotations__ if name not in _FIXED)
@@ -285,18 +287,37 @@ class _Conditions:
         self._conditions.append(f"({either})")
 
 
-def redeem_row(rows: Rows, request: Request, *, now: int, actor_id: str) -> Request | None:
-    """Marks the approval used if it still is unused; None when another redemption was faster."""
-    changed = rows.run(
-        "UPDATE requests SET redeemed_at = $1, redeemed_by = $2 "
-        "WHERE tenant_id = $3 AND id = $4 AND redeemed_at IS NULL AND approval_id = $5",
-        now,
-        actor_id,
-        request.tenant_id,
-        request.id,
-        request.approval_id,
+def lock_requests(rows: Rows, tenant_id: str, request_ids: Collection[str]) -> dict[str, Request]:
+    """Those of the requests that there are, by id, held until the transaction ends."""
+    found = dict[str, Request]()
+    wanted = sorted(set(request_ids))
+    for start in range(0, len(wanted), ROWS_MOST):
+        part = wanted[start : start + ROWS_MOST]
+        marks = ", ".join(f"${i + 2}" for i in range(len(part)))
+        # In one order everywhere: two that want the same ones then wait for each other one way only.
+        sql = f"{REQUESTS.select} WHERE tenant_id = $1 AND id IN ({marks}) ORDER BY id{rows.for_update}"
+        found |= {request.id: request for request in REQUESTS.list(rows, rows.all(sql, tenant_id, *part))}
+    return found
+
+
+def redeem_requests(rows: Rows, redeemed: Sequence[Request]) -> None:
+    """Marks the approvals of requests that are held used. Raises Conflict when one of them was already."""
+    for start in range(0, len(redeemed), ROWS_MOST):
+        part = redeemed[start : start + ROWS_MOST]
+        cells = chain.from_iterable((r.redeemed_at, r.redeemed_by, r.tenant_id, r.id, r.approval_id) for r in part)
+        if rows.run(_redeem_sql(len(part)), *cells) != len(part):
+            raise Conflict("somebody redeemed one of these approvals at the same time")
+
+
+@lru_cache(maxsize=128)
+def _redeem_sql(count: int) -> str:
+    """Of so many approvals in one statement: each one by itself waits for the interpreter's lock."""
+    used = ", ".join(f"(${i}, ${i + 1}, ${i + 2}, ${i + 3}, ${i + 4})" for i in range(1, 5 * count + 1, 5))
+    return (
+        "UPDATE requests SET redeemed_at = used.column1, redeemed_by = used.column2"  # noqa: S608 - marks only
+        f" FROM (VALUES {used}) AS used WHERE tenant_id = used.column3 AND id = used.column4"
+        " AND redeemed_at IS NULL AND approval_id = used.column5"
     )
-    return replace(request, redeemed_at=now, redeemed_by=actor_id) if changed == 1 else None
 
 
 def insert_requests(rows: Rows, requests: list[Request]) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 from stacksona_gate.domain.audit import Entry
 from stacksona_gate.domain.times import DAY
 from stacksona_gate.store.base import Change, Idempotency, Installation, PolicyVersion, SigningKey, Tenant
-from stacksona_gate.store.rows import Mapper, Rows, SealedMapper
+from stacksona_gate.store.rows import Mapper, Row, Rows, SealedMapper
 
 TENANTS: Final = Mapper(Tenant, "tenants")
 POLICIES: Final = Mapper(PolicyVersion, "policies")
@@ -16,6 +16,7 @@ INSTALLATIONS: Final = Mapper(Installation, "installation")
 SIGNING_KEYS: Final = Mapper(SigningKey, "signing_keys")
 AUDIT: Final = SealedMapper(Entry, "audit", sealed=("private",))
 REPLAY_ANSWER: Final = "replays.answer"
+_REPLAY: Final = ("tenant_id", "day", "scope", "fingerprint", "answer")
 
 CONFIGURATION: Final = ""
 """The request id of a change that is about a tenant's configuration."""
@@ -34,6 +35,7 @@ class TenantQueries:
         self._rows.run(TENANTS.insert, *TENANTS.values(tenant))
 
     def bump_config(self, tenant_id: str) -> int:
+        self._rows.change_configuration(tenant_id)
         row = self._rows.one(
             "UPDATE tenants SET config_version = config_version + 1 WHERE id = $1 RETURNING config_version", tenant_id
         )
@@ -124,6 +126,34 @@ class ReplayQueries:
         if row is None:
             return None
         return Idempotency(row[0], row[1], self._rows.content.open(self._rows, REPLAY_ANSWER, row[2]))
+
+    def find_all(self, tenant_id: str, scopes: Sequence[str], now: int) -> dict[str, Idempotency]:
+        """As ``find``, for many at once: by scope, those that there are."""
+        if len(scopes) == 1:
+            found = self.find(tenant_id, scopes[0], now)
+            return {} if found is None else {found.scope: found}
+        marks = ", ".join(f"${i + 5}" for i in range(len(scopes)))
+        day = now // DAY
+        rows = self._rows.all(
+            "SELECT scope, fingerprint, answer FROM replays"  # noqa: S608 - marks only
+            f" WHERE tenant_id = $1 AND day IN ($2, $3, $4) AND scope IN ({marks})",
+            tenant_id,
+            day - 1,
+            day,
+            day + 1,
+            *scopes,
+        )
+        content = self._rows.content
+        return {row[0]: Idempotency(row[0], row[1], content.open(self._rows, REPLAY_ANSWER, row[2])) for row in rows}
+
+    def insert_all(self, replays: Sequence[tuple[str, Idempotency, int]]) -> None:
+        """As ``insert``, for many at once: of each the tenant, the answer to keep, and the moment."""
+        if replays:
+            self._rows.insert_many("replays", _REPLAY, [self._row(*one) for one in replays])
+
+    def _row(self, tenant_id: str, replay: Idempotency, now: int) -> Row:
+        sealed = self._rows.content.seal(self._rows, tenant_id, REPLAY_ANSWER, replay.answer)
+        return (tenant_id, now // DAY, replay.scope, replay.fingerprint, sealed)
 
     def insert(self, tenant_id: str, replay: Idempotency, now: int) -> None:
         self._rows.run(
