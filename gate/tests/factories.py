@@ -32,6 +32,7 @@ from stacksona_gate.service.installation import DEFAULT_TENANT
 from stacksona_gate.service.requests import Answer, Ask, IdempotencyKey
 from stacksona_gate.service.secrets import RootSecret, hash_password
 from stacksona_gate.store.base import Store, Tenant, Tx
+from stacksona_gate.store.postgres import PostgresStore
 from stacksona_gate.store.sqlite import SQLiteStore
 
 T = TypeVar("T")
@@ -99,6 +100,19 @@ class SQLiteDatabase:
 def sqlite_database() -> Iterator[SQLiteDatabase]:
     with tempfile.TemporaryDirectory(prefix="gate-test-") as folder:
         yield SQLiteDatabase(str(Path(folder) / "gate.db"))
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresDatabase:
+    """A database of its own on a server that the tests started or were given."""
+
+    url: str
+    listen_url: str = ""
+
+    def open(self) -> PostgresStore:
+        store = PostgresStore(self.url, self.listen_url)
+        store.start()
+        return store
 
 
 @dataclass(slots=True)

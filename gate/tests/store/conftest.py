@@ -7,8 +7,13 @@ from contextlib import AbstractContextManager
 
 import pytest
 from gate.tests.factories import Database, World, sqlite_database, world
+from gate.tests.postgres import postgres_database
 
-DATABASES: dict[str, Callable[[], AbstractContextManager[Database]]] = {"sqlite": sqlite_database}
+DATABASES: dict[str, Callable[[], AbstractContextManager[Database]]] = {
+    "sqlite": sqlite_database,
+    "postgresql-18": postgres_database,
+    "postgresql-15": lambda: postgres_database(15),
+}
 
 
 @pytest.fixture(params=DATABASES)

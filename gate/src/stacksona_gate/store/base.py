@@ -461,8 +461,12 @@ class Store(Protocol):
         """Checks and redeems in one step; of any number at once, one wins. Stale: nothing was looked at."""
         ...
 
-    async def write(self, unit: Callable[[Tx], T]) -> T:
-        """Runs a use-case in a transaction of its own; returns after the commit. What it raises undoes it alone."""
+    async def write(self, unit: Callable[[Tx], T], *, holds: bool = False) -> T:
+        """Runs a use-case in a transaction of its own; returns after the commit. What it raises undoes it alone.
+
+        It may be run several times, until one of them counts. ``holds``: it holds whatever it decides on (a lease, rows
+        that are locked or compared when they are set), so that the database need not watch what else happens.
+        """
         ...
 
     async def read(self, query: Callable[[Tx], T]) -> T:

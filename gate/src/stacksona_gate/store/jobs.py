@@ -25,11 +25,20 @@ log = logging.getLogger(__name__)
 Redeeming = tuple[Redemption, RedemptionEntries]
 
 
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A use-case. ``holds``: it holds whatever it decides on, as store.base.Store.write says."""
+
+    run: Callable[[Tx], Any]
+    holds: bool
+
+
 @dataclass(slots=True, eq=False)
 class Job:
     """Something to do in the next transaction, and who waits for it."""
 
-    work: Submission | Redeeming | Callable[[Tx], Any]
+    work: Submission | Redeeming | Unit | Callable[[Tx], Any]
+    """A callable is a query."""
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
     deadline: float

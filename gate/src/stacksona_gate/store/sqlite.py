@@ -104,7 +104,7 @@ class SQLiteStore:
     async def redeem(self, attempt: Redemption, entries: RedemptionEntries) -> Redeemed | Refused | Stale:
         return await self._in_batch((attempt, entries))  # type: ignore[no-any-return]
 
-    async def write(self, unit: Callable[[Tx], T]) -> T:
+    async def write(self, unit: Callable[[Tx], T], *, holds: bool = False) -> T:
         return await self._in_batch(unit)  # type: ignore[no-any-return]
 
     async def read(self, query: Callable[[Tx], T]) -> T:

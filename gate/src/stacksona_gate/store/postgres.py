@@ -1,0 +1,247 @@
+"""The gate on PostgreSQL: any number of equal processes on one database."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, TypeVar
+
+from stacksona_gate.domain.approvals import Redeemed, Redemption, Refused
+from stacksona_gate.domain.errors import Invalid, Unavailable
+from stacksona_gate.store.base import Change, Load, RedemptionEntries, Stale, Submission, Submitted, Tx, Watcher
+from stacksona_gate.store.content import Content
+from stacksona_gate.store.evidence import Wrapping
+from stacksona_gate.store.jobs import COMMIT_SECONDS, Desks, Jobs, Unit
+from stacksona_gate.store.migrate import apply_migrations
+from stacksona_gate.store.postgres_changes import Listener, Notifier, new_name
+from stacksona_gate.store.postgres_connection import (
+    DIALECT,
+    HELD,
+    READ,
+    Columns,
+    PostgresRows,
+    connection_parameters,
+    lock_number,
+)
+from stacksona_gate.store.postgres_reader import Reader
+from stacksona_gate.store.postgres_transactions import SCAN_SECONDS, Line, Patience, is_undone_by_another
+from stacksona_gate.store.postgres_writer import Batches, Units
+
+T = TypeVar("T")
+
+READERS: Final = 2
+SCANNERS: Final = 2
+UNITS: Final = 4
+"""Threads, each with a connection of its own once it has something to do: with the writer of batches, the notifier and
+the listener's two, twelve connections per process at most."""
+READY_SECONDS: Final = 5.0
+MIGRATION_LOCK: Final = "stacksona-gate migrations"
+MIGRATION_WAIT_MILLISECONDS: Final = 3000
+"""How long a migration waits for a table that is in use before it lets the others through and tries again."""
+MIGRATION_TRIES: Final = 20
+VERSION_LEAST: Final = 150000
+
+log = logging.getLogger(__name__)
+
+
+class PostgresStore:
+    """Implements store.base.Store."""
+
+    def __init__(
+        self,
+        url: str,
+        listen_url: str = "",
+        *,
+        commit_seconds: float = COMMIT_SECONDS,
+        reached: Callable[[str], None] | None = None,
+    ) -> None:
+        """``listen_url``: the same database without a pooler between, for notifications. ``reached``: told of fault
+        points. Raises Invalid for malformed addresses."""
+        self._parameters = connection_parameters(url)
+        listening = connection_parameters(listen_url) if listen_url else self._parameters
+        self._content = Content()
+        self._columns = Columns()
+        self._watchers: list[tuple[asyncio.AbstractEventLoop, Watcher]] = []
+        self._local = threading.local()
+        self._lines: list[Line] = []
+        self._patience = Patience()
+        self._open = False
+        name = new_name()
+        self._notifier = Notifier(self._line(), name)
+        self._listener = Listener(lambda: self._connect(listening), self._line(read_only=True), self._publish, name)
+        self._batches = Batches(self._line(reached=reached), self._committed)
+        self._units: Jobs = queue.SimpleQueue()
+        self._writers = [
+            Units(self._units, self._line(reached=reached), self._committed, number=number) for number in range(UNITS)
+        ]
+        self._queries: Jobs = queue.SimpleQueue()
+        self._readers = [Reader(self._queries, self._line(read_only=True), number=number) for number in range(READERS)]
+        self._scans = ThreadPoolExecutor(SCANNERS, thread_name_prefix="gate-scan")
+        self._batch_desk = Desks(self._batches.jobs, commit_seconds)
+        self._unit_desk = Desks(self._units, commit_seconds)
+        self._query_desk = Desks(self._queries, commit_seconds)
+
+    def start(self) -> list[str]:
+        """Migrates and begins to write. Returns the migrations applied. Raises Invalid, Unavailable."""
+        self._patience.start()
+        try:
+            applied = self.migrate()
+        except BaseException:
+            self._patience.stop()
+            raise
+        for thread in self._threads():
+            thread.start()
+        self._open = True
+        self._listener.ready.wait(READY_SECONDS)
+        return applied
+
+    def _threads(self) -> list[threading.Thread]:
+        return [self._notifier, self._listener, self._batches, *self._writers, *self._readers]
+
+    def migrate(self) -> list[str]:
+        """Brings the tables up to this version, in one transaction, one process after the other.
+
+        A table that others use is waited for in short turns, so that they are not kept waiting behind.
+        """
+        line = Line(lambda: self._connect(self._parameters), self._patience, seconds=SCAN_SECONDS)
+        try:
+            for number in range(MIGRATION_TRIES):
+                try:
+                    return line.transact(HELD, lambda rows, tx: _migrate(rows))[0]
+                except Unavailable as error:
+                    if number == MIGRATION_TRIES - 1 or not _is_lock_timeout(error):
+                        raise
+                except Exception as error:
+                    if number == MIGRATION_TRIES - 1 or not is_undone_by_another(error):
+                        raise
+            raise AssertionError("unreachable: the last try answers")
+        finally:
+            line.close()
+
+    def close(self) -> None:
+        """Finishes what waits, then closes."""
+        if self._open:
+            self._open = False
+            for desk in (self._batch_desk, self._unit_desk, self._query_desk):
+                desk.hand_over()
+            for jobs in (self._batches.jobs, self._units, self._queries):
+                jobs.put(None)
+            for thread in (self._batches, *self._writers, *self._readers):
+                thread.join()
+            self._notifier.stop()
+            self._listener.stop()
+            self._patience.stop()
+        self._scans.shutdown()
+        for line in self._lines:
+            line.close()
+
+    def unlock(self, wrapping: Wrapping) -> None:
+        """Gives what content is encrypted with; before, nothing that rests encrypted can be written or read."""
+        self._content.unlock(wrapping)
+
+    async def submit(self, submission: Submission) -> Submitted:
+        self._require_open()
+        return await self._batch_desk.put(submission)  # type: ignore[no-any-return]
+
+    async def redeem(self, attempt: Redemption, entries: RedemptionEntries) -> Redeemed | Refused | Stale:
+        self._require_open()
+        return await self._batch_desk.put((attempt, entries))  # type: ignore[no-any-return]
+
+    async def write(self, unit: Callable[[Tx], T], *, holds: bool = False) -> T:
+        self._require_open()
+        return await self._unit_desk.put(Unit(unit, holds))  # type: ignore[no-any-return]
+
+    async def read(self, query: Callable[[Tx], T]) -> T:
+        self._require_open()
+        return await self._query_desk.put(query)  # type: ignore[no-any-return]
+
+    async def scan(self, query: Callable[[Tx], T]) -> T:
+        self._require_open()
+        return await asyncio.get_running_loop().run_in_executor(self._scans, self._scan, query)
+
+    def watch(self, watcher: Watcher) -> Callable[[], None]:
+        entry = (asyncio.get_running_loop(), watcher)
+        self._watchers.append(entry)
+
+        def stop() -> None:
+            with contextlib.suppress(ValueError):
+                self._watchers.remove(entry)
+
+        return stop
+
+    def load(self) -> Load:
+        commits = self._batches.commits + sum(writer.commits for writer in self._writers)
+        writes = self._batches.committed_jobs + sum(writer.commits for writer in self._writers)
+        return Load(self._batches.jobs.qsize() + self._units.qsize(), commits, writes)
+
+    def _require_open(self) -> None:
+        if not self._open:
+            raise Unavailable("the store is closed: nothing was decided, try again", retry_after=1)
+
+    def _scan(self, query: Callable[[Tx], T]) -> T:
+        if not hasattr(self._local, "line"):
+            self._local.line = self._line(read_only=True, seconds=SCAN_SECONDS)
+        line: Line = self._local.line
+        return line.transact(READ, lambda rows, tx: query(tx))[0]
+
+    def _line(
+        self,
+        *,
+        read_only: bool = False,
+        seconds: float | None = None,
+        reached: Callable[[str], None] | None = None,
+    ) -> Line:
+        def connect() -> PostgresRows:
+            return self._connect(self._parameters, read_only=read_only)
+
+        line = Line(connect, self._patience, reached=reached, **({} if seconds is None else {"seconds": seconds}))
+        self._lines.append(line)
+        return line
+
+    def _connect(self, parameters: dict[str, Any], *, read_only: bool = False) -> PostgresRows:
+        return PostgresRows(parameters, content=self._content, columns=self._columns, read_only=read_only)
+
+    def _committed(self, changes: Sequence[Change]) -> None:
+        self._publish(changes)
+        self._notifier.tell(changes)
+
+    def _publish(self, changes: Sequence[Change]) -> None:
+        for loop, watcher in list(self._watchers):
+            with contextlib.suppress(RuntimeError):  # a loop that is closed has nobody to tell
+                loop.call_soon_threadsafe(watcher, changes)
+
+
+def _is_lock_timeout(error: Unavailable) -> bool:
+    return getattr(error.__cause__, "sqlstate", None) == "55P03"
+
+
+def _migrate(rows: PostgresRows) -> list[str]:
+    """Raises Invalid for a server that the gate cannot rely on."""
+    _require_reliable(rows)
+    rows.execute("SET LOCAL statement_timeout = 0")
+    rows.all("SELECT pg_advisory_xact_lock($1)", lock_number(MIGRATION_LOCK))
+    rows.execute(f"SET LOCAL lock_timeout = {MIGRATION_WAIT_MILLISECONDS}")
+    return apply_migrations(rows, DIALECT)
+
+
+def _require_reliable(rows: PostgresRows) -> None:
+    """A commit must be on disk when it is told, and every text must fit."""
+    if rows.connection.info.server_version < VERSION_LEAST:
+        raise Invalid("the gate needs PostgreSQL 15 or newer")
+    settings: dict[str, str] = dict(
+        rows.all(
+            "SELECT name, setting FROM pg_settings WHERE name IN ('synchronous_commit', 'fsync', 'server_encoding')"
+        )
+    )
+    if settings.get("server_encoding") != "UTF8":
+        raise Invalid("the database's encoding is not UTF8: create it with ENCODING 'UTF8' TEMPLATE template0")
+    if settings.get("synchronous_commit") == "off" or settings.get("fsync") == "off":
+        raise Invalid(
+            "this PostgreSQL tells commits before they are on disk (fsync or synchronous_commit is off):"
+            " switch both on, a decision that was told must never be lost"
+        )

