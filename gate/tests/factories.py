@@ -81,6 +81,9 @@ class OpenStore(Store, Protocol):
 class Database(Protocol):
     """One empty database. Each ``open`` is another process as far as the stores can tell."""
 
+    @property
+    def url(self) -> str: ...
+
     def open(self) -> OpenStore: ...
 
 
@@ -90,10 +93,31 @@ class SQLiteDatabase:
 
     path: str
 
+    @property
+    def url(self) -> str:
+        return f"sqlite:///{self.path}"
+
     def open(self) -> SQLiteStore:
         store = SQLiteStore(self.path)
         store.start()
         return store
+
+
+ELSEWHERE: Final = "STACKSONA_TEST_DATABASE"
+"""``postgresql``: worlds are on PostgreSQL where a test does not say otherwise."""
+
+
+@contextmanager
+def any_database() -> Iterator[Database]:
+    """The database of tests that would hold on any."""
+    if os.environ.get(ELSEWHERE) == "postgresql":
+        from gate.tests.postgres import postgres_database
+
+        with postgres_database() as made:
+            yield made
+    else:
+        with sqlite_database() as file:
+            yield file
 
 
 @contextmanager
@@ -330,9 +354,9 @@ async def world(
     clock: Clock | None = None,
     limits: Limits | None = None,
 ) -> AsyncIterator[World]:
-    """A gate on an empty database, by default an SQLite file that is gone afterwards."""
+    """A gate on an empty database, by default one that is gone afterwards."""
     async with AsyncExitStack() as stack:
-        database = database or stack.enter_context(sqlite_database())
+        database = database or stack.enter_context(any_database())
         clock = clock or Clock()
         store = database.open()
         stack.callback(store.close)

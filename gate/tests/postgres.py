@@ -91,7 +91,7 @@ class PostgresServer:
     def run(self, program: str, *arguments: str, tries: int = 1) -> None:
         """Raises what the program said when it fails every time."""
         command = [str(self.programs / program), *arguments]
-        for number in range(tries):
+        for _number in range(tries):
             ended = subprocess.run(
                 command, capture_output=True, timeout=120, env=environment(), check=False, **as_user()
             )

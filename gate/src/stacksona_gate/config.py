@@ -27,7 +27,8 @@ class Settings:
     """One value per environment variable: ``database_url`` is ``STACKSONA_DATABASE_URL``."""
 
     database_url: str = _setting(  # type: ignore[assignment]
-        "sqlite:///gate.db", "Where decisions are kept: sqlite:///relative.db or sqlite:////absolute.db"
+        "sqlite:///gate.db",
+        "Where decisions are kept: sqlite:///relative.db, sqlite:////absolute.db or postgresql://user@host/database",
     )
     public_url: str = _setting("", "What links point to; default: the address served")  # type: ignore[assignment]
     secret_key: str = _setting(  # type: ignore[assignment]
@@ -131,18 +132,40 @@ def _is_origin(url: str) -> bool:
     return parts.scheme in ("http", "https") and bool(host) and "@" not in parts.netloc and beside == ("", "", "")
 
 
+def is_postgresql(database_url: str) -> bool:
+    """Whether the address is a PostgreSQL server's."""
+    return database_url.startswith(("postgresql://", "postgres://"))
+
+
+def check_database(database_url: str) -> None:
+    """Raises Invalid for what is no database address."""
+    if not is_postgresql(database_url):
+        sqlite_path(database_url)
+
+
+def shown_address(database_url: str) -> str:
+    """The address without whatever may be a secret in it: for messages."""
+    scheme, _, rest = database_url.partition("://")
+    if not is_postgresql(database_url):
+        return database_url
+    place = rest.partition("?")[0].rpartition("@")
+    user = place[0].partition(":")[0]
+    return f"{scheme}://{user}{place[1]}{place[2]}"
+
+
 def sqlite_path(database_url: str) -> str:
-    """The file of an SQLite address. Raises Invalid for any other database."""
-    if database_url.startswith("postgresql://"):
-        raise Invalid("this version keeps its data in SQLite: use sqlite:///gate.db")
+    """The file of an SQLite address. Raises Invalid for anything else, quoting it as it may be shown."""
     path = database_url.removeprefix("sqlite:///")
     if path == database_url or not path or "?" in path:
-        raise Invalid(f"not a database address: {database_url!r}; use sqlite:///relative.db or sqlite:////absolute.db")
+        raise Invalid(
+            f"not a database address: {shown_address(database_url)!r}; use sqlite:///relative.db,"
+            " sqlite:////absolute.db or postgresql://user@host/database"
+        )
     return path
 
 
 def root_secret(settings: Settings, *, make: bool) -> bytes:
-    """The root secret: from the environment, a named file, or the file beside the database.
+    """The root secret: from the environment, a named file, or the file beside the SQLite file.
 
     ``make``: the database is new, so a secret that is missing is made; for any other it is lost, and said to be.
     Raises Invalid when it is unreadable or too short.
@@ -151,6 +174,11 @@ def root_secret(settings: Settings, *, make: bool) -> bytes:
         return settings.secret_key.encode()
     if settings.secret_key_file:
         return _secret_in(Path(settings.secret_key_file))
+    if is_postgresql(settings.database_url):
+        raise Invalid(
+            f"a gate on PostgreSQL needs its root secret from {variable('secret_key_file')} or {variable('secret_key')},"
+            " the same on every node: for a new database, make one with `openssl rand -hex 32`"
+        )
     beside = Path(sqlite_path(settings.database_url) + ".key")
     if make and not beside.exists():
         _make_secret(beside)

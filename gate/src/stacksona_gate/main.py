@@ -28,7 +28,7 @@ from stacksona_gate.api.protocol import GateProtocol
 from stacksona_gate.api.review.export import thread_document as thread_document  # the command line writes it too
 from stacksona_gate.api.review.routes import REVIEW_OPERATIONS
 from stacksona_gate.api.routing import build_routes, not_found
-from stacksona_gate.config import Settings, root_secret, sqlite_path, variable
+from stacksona_gate.config import Settings, is_postgresql, root_secret, sqlite_path, variable
 from stacksona_gate.delivery.addresses import AddressGuard
 from stacksona_gate.delivery.mail import Post, mail_server
 from stacksona_gate.delivery.publishing import LOOK_SECONDS, Publisher
@@ -51,7 +51,7 @@ from stacksona_gate.service.sealer import SEAL_SECONDS, Sealer
 from stacksona_gate.service.secrets import RootSecret, RootWrapping
 from stacksona_gate.service.sweeping import keep_sweeping
 from stacksona_gate.service.wakeups import Wakeups
-from stacksona_gate.store.base import Change, Store, Tx
+from stacksona_gate.store.base import Change, DatabaseStore, Store, Tx
 from stacksona_gate.store.sqlite import SQLiteStore
 from stacksona_gate.web.routes import missing
 from stacksona_gate.web.routes import routes as web_routes
@@ -59,8 +59,17 @@ from stacksona_gate.web.routes import routes as web_routes
 log = logging.getLogger(__name__)
 
 
-def open_store(settings: Settings) -> SQLiteStore:
+def open_store(settings: Settings) -> DatabaseStore:
     """The database that the settings name, not started. Raises Invalid."""
+    if is_postgresql(settings.database_url):
+        from stacksona_gate.store.postgres import PostgresStore  # its driver, for those who need it
+
+        return PostgresStore(settings.database_url, settings.listen_url, reached=fault_points())
+    return open_file(settings)
+
+
+def open_file(settings: Settings) -> SQLiteStore:
+    """The SQLite file that the settings name, not started. Raises Invalid."""
     return SQLiteStore(sqlite_path(settings.database_url), reached=fault_points())
 
 

@@ -320,7 +320,7 @@ def test_a_relative_database_and_the_environments(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("postgresql://db/gate", "this version keeps its data in SQLite"),
+        ("mysql://db/gate", "not a database address"),
         ("mysql://db", "not a database address"),
         ("sqlite:////nowhere/gate.db", "/nowhere/gate.db"),
     ],

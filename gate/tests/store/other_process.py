@@ -9,25 +9,26 @@ import asyncio
 import json
 import sys
 
-from gate.tests.factories import ROOT_SECRET, TENANT, SQLiteDatabase
+from gate.tests.factories import ROOT_SECRET, TENANT
 
+from stacksona_gate.config import Settings
 from stacksona_gate.domain.audit import COMMAND_LINE
-from stacksona_gate.main import build_gate
+from stacksona_gate.main import build_gate, open_store
 from stacksona_gate.policy.parse import parse_policy
 from stacksona_gate.service import agents, policies, reviews
 from stacksona_gate.service.environment import Environment
 from stacksona_gate.service.gate import Gate
 from stacksona_gate.service.secrets import RootSecret
 from stacksona_gate.store.base import Tx
-from stacksona_gate.store.sqlite import SQLiteStore
 
 
-async def serve(path: str) -> None:
+async def serve(url: str) -> None:
     say("ready")
+    store = open_store(Settings(database_url=url))
     if hear() == ["migrate"]:
-        say(json.dumps(SQLiteStore(path).migrate()))
+        say(json.dumps(store.migrate()))
         return
-    store = SQLiteDatabase(path).open()
+    store.start()
     gate = await build_gate(store, Environment(), RootSecret(ROOT_SECRET))
     say("open")
     while told := hear():

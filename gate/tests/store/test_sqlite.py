@@ -177,7 +177,10 @@ async def test_processes_that_start_at_once_on_a_new_file_apply_each_migration_o
 
 async def migrated_at_once(path: str) -> list[list[str]]:
     async with AsyncExitStack() as stack:
-        started = [await stack.enter_async_context(child("gate.tests.store.other_process", path)) for _ in range(4)]
+        started = [
+            await stack.enter_async_context(child("gate.tests.store.other_process", f"sqlite:///{path}"))
+            for _ in range(4)
+        ]
         assert [await other.hear() for other in started] == ["ready"] * 4
         for other in started:
             await other.say(json.dumps(["migrate"]))

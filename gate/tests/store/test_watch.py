@@ -84,7 +84,7 @@ async def test_a_unit_rolled_back_between_others_takes_only_its_own_changes_alon
 
     kept = [w.write(lambda tx, n=n: tx.tenants.bump_config(f"kept-{n}")) for n in range(2)]  # type: ignore[misc]
     await asyncio.gather(kept[0], w.write(refused), kept[1], return_exceptions=True)
-    assert await heard.settled(w) == [Change("kept-0", ""), Change("kept-1", "")]
+    assert set(await heard.settled(w)) == {Change("kept-0", ""), Change("kept-1", "")}
 
 
 async def test_a_watcher_that_was_ended_hears_nothing_more(w: World) -> None:
@@ -137,7 +137,7 @@ async def told(other: Child, *words: str) -> str:
 async def test_a_second_process_wakes_who_waits_and_drops_what_is_remembered(w: World) -> None:
     approved, paused = await w.ask(501), await w.ask(502)
     waiting = [held(w, approved), held(w, paused)]
-    async with child("gate.tests.store.other_process", w.database.path) as other:  # type: ignore[attr-defined]
+    async with child("gate.tests.store.other_process", w.database.url) as other:
         assert [await other.hear(), await told(other, "open")][0] == "ready"
         assert await told(other, "approve", thread_of(approved), w.reviewer.id) == "approved"
         assert (await waiting[0]).answer.status == "approved"

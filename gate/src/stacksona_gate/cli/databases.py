@@ -11,9 +11,9 @@ import typer
 from stacksona_gate.cli.options import Database, Json
 from stacksona_gate.cli.session import answer, database_named, on_gate
 from stacksona_gate.cli.shell import group
-from stacksona_gate.config import Settings, read_settings, sqlite_path, variable
-from stacksona_gate.domain.errors import Conflict, NotFound
-from stacksona_gate.main import open_store
+from stacksona_gate.config import Settings, is_postgresql, read_settings, sqlite_path, variable
+from stacksona_gate.domain.errors import Conflict, Invalid, NotFound
+from stacksona_gate.main import open_file, open_store
 from stacksona_gate.service.data_keys import rotate_data_key
 from stacksona_gate.service.gate import Gate
 from stacksona_gate.service.installation import rotate_signing_key
@@ -38,6 +38,10 @@ def migrate(as_json: Json = False, database: Database = None) -> None:
 def backup(target: Target, as_json: Json = False, database: Database = None) -> None:
     """Copy the database into a new file, also while a server runs on it."""
     settings = read_settings(database_url=database)
+    if is_postgresql(settings.database_url):
+        raise Invalid(
+            "this copies an SQLite file; for PostgreSQL use its own tools, as docs/how-to/postgresql.md shows"
+        )
     source = sqlite_path(settings.database_url)
     if not Path(source).exists():
         raise NotFound(f"there is no database at {source}")
@@ -46,7 +50,7 @@ def backup(target: Target, as_json: Json = False, database: Database = None) -> 
     try:
         _make(partial, target)
         with database_named(settings):
-            open_store(settings).backup(str(partial))
+            open_file(settings).backup(str(partial))
         _refuse_to_overwrite(target)
         partial.rename(target)
     finally:

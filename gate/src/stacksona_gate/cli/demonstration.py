@@ -12,7 +12,7 @@ from stacksona_gate.cli.options import Database, Port
 from stacksona_gate.cli.serving import LOOPBACK, check_address, run_until_told, served_at
 from stacksona_gate.cli.session import on_gate_of
 from stacksona_gate.cli.shell import single
-from stacksona_gate.config import Settings, read_settings, sqlite_path, variable
+from stacksona_gate.config import Settings, check_database, read_settings, sqlite_path, variable
 from stacksona_gate.demo.world import Demo, prepare
 from stacksona_gate.logs import configure_logging
 from stacksona_gate.main import serve as serve_gate
@@ -31,10 +31,10 @@ def demo_command(port: Port = 8420, database: Database = None) -> None:
     again to go on with the same data, new passwords and a new key.
     """
     settings = _demo_settings(database)
-    path = Path(sqlite_path(settings.database_url))
+    check_database(settings.database_url)
     check_address(LOOPBACK, port)
     if settings.database_url == DEMO_DATABASE:
-        path.parent.mkdir(mode=0o700, exist_ok=True)
+        Path(sqlite_path(DEMO_DATABASE)).parent.mkdir(mode=0o700, exist_ok=True)
     running = Demo(on_gate_of(settings, prepare), served_at(LOOPBACK, port), typer.echo)
     configure_logging(settings)
     run_until_told(_demo(settings, port, running))

@@ -14,7 +14,7 @@ import uvloop
 from stacksona_gate.cli.options import Database, Port
 from stacksona_gate.cli.session import database_named
 from stacksona_gate.cli.shell import single
-from stacksona_gate.config import read_settings, sqlite_path
+from stacksona_gate.config import check_database, read_settings
 from stacksona_gate.domain.errors import Conflict, Invalid
 from stacksona_gate.logs import configure_logging
 from stacksona_gate.main import serve as serve_gate
@@ -36,7 +36,7 @@ def serve_command(host: Host = LOOPBACK, port: Port = 8420, database: Database =
     to make the first one. Logs go to standard error.
     """
     settings = read_settings(database_url=database)
-    sqlite_path(settings.database_url)
+    check_database(settings.database_url)
     check_address(host, port)
     configure_logging(settings)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from stacksona_gate.config import Settings, read_settings, sqlite_path
+from stacksona_gate.config import Settings, is_postgresql, read_settings, shown_address, sqlite_path
 from stacksona_gate.domain.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -45,11 +45,13 @@ def database_named(settings: Settings) -> Iterator[None]:
     try:
         yield
     except Unavailable as error:
-        raise Unavailable(f"{settings.database_url}: {_obstacle(settings) or error.detail}") from error
+        raise Unavailable(f"{shown_address(settings.database_url)}: {_obstacle(settings) or error.detail}") from error
 
 
 def _obstacle(settings: Settings) -> str | None:
     """What keeps the file from ever being opened, so that trying again would not help."""
+    if is_postgresql(settings.database_url):
+        return None
     path = Path(sqlite_path(settings.database_url))
     if path.is_dir():
         return "this is a folder: name a file in it"

@@ -485,3 +485,27 @@ class Store(Protocol):
     def load(self) -> Load:
         """For metrics."""
         ...
+
+
+class DatabaseStore(Store, Protocol):
+    """A store as the process that owns it has it."""
+
+    def start(self) -> list[str]:
+        """Migrates and begins to write. Returns the migrations applied."""
+        ...
+
+    def migrate(self) -> list[str]:
+        """Brings the tables up to this version, without starting. Returns the migrations applied."""
+        ...
+
+    def close(self) -> None:
+        """Finishes what waits, then closes."""
+        ...
+
+    def scrub(self) -> bool:
+        """Clears what was erased out of the files, as far as they are within reach. False: it is done later."""
+        ...
+
+    def compact(self) -> None:
+        """Writes the tables anew without what was deleted. Writers wait meanwhile."""
+        ...

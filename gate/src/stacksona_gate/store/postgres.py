@@ -9,6 +9,7 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any, Final, TypeVar
 
 from stacksona_gate.domain.approvals import Redeemed, Redemption, Refused
@@ -27,6 +28,7 @@ from stacksona_gate.store.postgres_connection import (
     PostgresRows,
     connection_parameters,
     lock_number,
+    mapped_errors,
 )
 from stacksona_gate.store.postgres_reader import Reader
 from stacksona_gate.store.postgres_transactions import SCAN_SECONDS, Line, Patience, is_undone_by_another
@@ -139,6 +141,19 @@ class PostgresStore:
         self._scans.shutdown()
         for line in self._lines:
             line.close()
+
+    def scrub(self) -> bool:
+        """Clears the tables of what was erased. The write-ahead log and whatever is copied from it keep it."""
+        self._maintain("VACUUM")
+        return True
+
+    def compact(self) -> None:
+        """Writes the tables anew without what was deleted. Needs their size in free space; writers wait meanwhile."""
+        self._maintain("VACUUM FULL")
+
+    def _maintain(self, command: str) -> None:
+        with mapped_errors(), closing(self._connect(self._parameters)) as rows:
+            rows.execute(command)
 
     def unlock(self, wrapping: Wrapping) -> None:
         """Gives what content is encrypted with; before, nothing that rests encrypted can be written or read."""

@@ -191,9 +191,7 @@ class PostgresRows:
         return self._cursor.execute(sql, parameters).fetchone()
 
     def run(self, sql: str, *parameters: Any) -> int:
-        return self._cursor.execute(
-            sql, parameters or None, prepare=None if parameters else False
-        ).rowcount
+        return self._cursor.execute(sql, parameters or None, prepare=None if parameters else False).rowcount
 
     def many(self, sql: str, rows: Iterable[Row]) -> None:
         self._cursor.executemany(sql, rows)
