@@ -78,7 +78,7 @@ def measure(folder: Path, loader: Loader, *, quick: bool) -> list[Line]:
 
 
 async def _run(database: Path, ports: list[int], each: int, *, hanging: bool) -> _Run:
-    async with opened(settings_for(database)) as gate:
+    async with opened(settings_for(f"sqlite:///{database}")) as gate:
         await _queue(gate, ports, each, hanging=hanging)
         wanted = each * (_ENDPOINTS - _HANGING)
         worker = DeliveryWorker(gate, Sender(AddressGuard.of("127.0.0.0/8", "")))

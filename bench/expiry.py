@@ -71,7 +71,7 @@ async def _ask(prepared: Prepared, number: int) -> None:
         metadata={"run": "bench"},
         expires_in=2_592_000,
     )
-    async with opened(settings_for(prepared.path)) as gate:
+    async with opened(settings_for(prepared.url)) as gate:
         change = AgentChange(webhook_url=_WEBHOOK)
         agent = prepared.agents[1]
         await gate.store.write(

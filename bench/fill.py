@@ -112,14 +112,14 @@ def _sync(prepared: Prepared) -> None:
 
 async def _seal(prepared: Prepared) -> None:
     """A past is sealed: the measurement is not about catching up with it."""
-    async with opened(settings_for(prepared.path)) as gate:
+    async with opened(settings_for(prepared.url)) as gate:
         while await seal_next(gate, DEFAULT_TENANT, _SEALED_AT_ONCE):
             pass
 
 
 async def _ask_one_of_each(prepared: Prepared) -> int:
     """One of each kind, asked and decided through the gate's own use-cases. Returns the time."""
-    async with opened(settings_for(prepared.path)) as gate:
+    async with opened(settings_for(prepared.url)) as gate:
         caller = await gate.directory.caller(prepared.keys[0])
         for amount in (40.0, 400.0, 400.0, 400.0):
             body = question(amount)

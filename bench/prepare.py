@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from stacksona_gate.config import Settings
+from stacksona_gate.config import Settings, is_postgresql, sqlite_path
 from stacksona_gate.domain.audit import COMMAND_LINE
 from stacksona_gate.domain.people import ADMIN
 from stacksona_gate.main import opened
@@ -22,6 +22,7 @@ from stacksona_gate.service.secrets import hash_password
 from stacksona_gate.store.base import Tx
 
 ADMIN_EMAIL: Final = "bench@example.com"
+ROOT_SECRET: Final = "the root secret of databases that measurements make and drop"
 _PASSWORD: Final = "correct horse battery staple"
 
 POLICY: Final = """
@@ -46,22 +47,32 @@ tools:
 class Prepared:
     """A database that a server can open. ``keys`` are the agents', ``cookie`` the admin's session."""
 
-    path: Path
+    url: str
     agents: tuple[str, ...]
     keys: tuple[str, ...]
     cookie: str
 
+    @property
+    def path(self) -> Path:
+        """Of an SQLite file."""
+        return Path(sqlite_path(self.url))
+
 
 def prepare(folder: Path, name: str, *, agents: int = 1) -> Prepared:
     """Makes ``name``.db with so many agents, signed approvals on."""
-    return asyncio.run(_prepare(folder / f"{name}.db", agents))
+    return prepare_database(f"sqlite:///{folder / name}.db", agents=agents)
 
 
-async def _prepare(path: Path, agents: int) -> Prepared:
-    async with opened(settings_for(path)) as gate:
+def prepare_database(url: str, *, agents: int = 1) -> Prepared:
+    """The same in an empty database."""
+    return asyncio.run(_prepare(url, agents))
+
+
+async def _prepare(url: str, agents: int) -> Prepared:
+    async with opened(settings_for(url)) as gate:
         created = await gate.store.write(lambda tx: _fill(tx, gate, agents))
         signed_in = await sign_in(gate, DEFAULT_TENANT, ADMIN_EMAIL, _PASSWORD, "127.0.0.1")
-    return Prepared(path, tuple(agent for agent, _ in created), tuple(key for _, key in created), signed_in.cookie)
+    return Prepared(url, tuple(agent for agent, _ in created), tuple(key for _, key in created), signed_in.cookie)
 
 
 def _fill(tx: Tx, gate: Gate, agents: int) -> list[tuple[str, str]]:
@@ -72,8 +83,9 @@ def _fill(tx: Tx, gate: Gate, agents: int) -> list[tuple[str, str]]:
     return [(created.made.id, created.key) for created in made]
 
 
-def settings_for(path: Path) -> Settings:
-    return Settings(database_url=f"sqlite:///{path}", log_level="warning")
+def settings_for(url: str) -> Settings:
+    secret = ROOT_SECRET if is_postgresql(url) else ""
+    return Settings(database_url=url, log_level="warning", secret_key=secret)
 
 
 def question(amount: float) -> dict[str, object]:

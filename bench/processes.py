@@ -54,10 +54,12 @@ class Server:
 
 
 @contextmanager
-def serving(database: Path, *, store_nothing: bool = False, send_nothing: bool = False) -> Iterator[Server]:
-    """The gate on this database, until the block ends. ``send_nothing``: webhooks stay in the outbox."""
+def serving(database: Path | str, *, store_nothing: bool = False, send_nothing: bool = False) -> Iterator[Server]:
+    """The gate on a database, a file or an address, until the block ends. ``send_nothing``: webhooks stay in the
+    outbox."""
     port = free_port()
-    command = [sys.executable, "-m", "bench.serving", str(database), str(port)]
+    url = f"sqlite:///{database}" if isinstance(database, Path) else database
+    command = [sys.executable, "-m", "bench.serving", url, str(port)]
     command += ["--store-nothing"] * store_nothing + ["--send-nothing"] * send_nothing
     with running(command) as process:
         wait_until_healthy(port, process)

@@ -48,7 +48,7 @@ def measure(folder: Path, loader: Loader, *, quick: bool) -> list[Line]:
 
 
 async def _measure(path: Path, size: int) -> list[Line]:
-    async with opened(settings_for(path)) as gate:
+    async with opened(settings_for(f"sqlite:///{path}")) as gate:
         begun = time.perf_counter()
         roots = await _grow(gate, size)
         counted = await gate.store.scan(lambda tx: _count_tiles(tx, size))

@@ -9,7 +9,6 @@ import argparse
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -125,7 +124,7 @@ def _send_nothing() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("database", type=Path)
+    parser.add_argument("database")
     parser.add_argument("port", type=int)
     parser.add_argument("--store-nothing", action="store_true")
     parser.add_argument("--send-nothing", action="store_true")
