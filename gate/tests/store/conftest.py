@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager
+from typing import Final
 
 import pytest
 from gate.tests.factories import Database, World, sqlite_database, world
+from gate.tests.pooler import pooled_database
 from gate.tests.postgres import postgres_database
 
 DATABASES: dict[str, Callable[[], AbstractContextManager[Database]]] = {
     "sqlite": sqlite_database,
     "postgresql-18": postgres_database,
     "postgresql-15": lambda: postgres_database(15),
+    "pgbouncer": pooled_database,
+    "pgbouncer-listening": lambda: pooled_database(15, listening=True),
 }
+SLOW: Final = {"pgbouncer", "pgbouncer-listening"}
+"""The suite takes minutes on each."""
 
 
-@pytest.fixture(params=DATABASES)
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in DATABASES])
 def database(request: pytest.FixtureRequest) -> Iterator[Database]:
     """An empty database."""
     with DATABASES[request.param]() as opened:
