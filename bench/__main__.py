@@ -1,4 +1,4 @@
-"""Measures and prints. usage: python -m bench [--quick] [names…]"""
+"""Measures and prints. usage: python -m bench [--quick] [--keep] [names…]"""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import Final, Protocol
 
-from bench import decisions, deliveries, expiry, growth, longpoll, proofs, startup
+from bench import decisions, deliveries, expiry, growth, longpoll, proofs, reads, startup
+from bench.findings import save_lines
 from bench.loader import Loader
 from bench.processes import raise_file_limit, workspace
 from bench.report import BenchBroken, Line, conditions, print_table
@@ -20,6 +21,7 @@ class Measurement(Protocol):
 MEASUREMENTS: Final[dict[str, Measurement]] = {
     "decisions": decisions.measure,
     "deliveries": deliveries.measure,
+    "reads": reads.measure,
     "longpoll": longpoll.measure,
     "growth": growth.measure,
     "startup": startup.measure,
@@ -32,15 +34,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("names", nargs="*", help="which ones; all when left out: " + ", ".join(MEASUREMENTS))
     parser.add_argument("--quick", action="store_true", help="fewer and shorter runs")
+    parser.add_argument("--keep", action="store_true", help="keep the findings in bench/results")
     given = parser.parse_args()
     unknown = set(given.names) - set(MEASUREMENTS)
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     raise_file_limit()
-    return _run(given.names or list(MEASUREMENTS), quick=given.quick)
+    return run(given.names or list(MEASUREMENTS), quick=given.quick, keep=given.keep)
 
 
-def _run(names: list[str], *, quick: bool) -> int:
+def run(names: list[str], *, quick: bool, keep: bool) -> int:
     """A figure below its target is a finding, a run that proves nothing a failure."""
     lines: list[Line] = []
     failures: list[str] = []
@@ -50,9 +53,13 @@ def _run(names: list[str], *, quick: bool) -> int:
         for name in names:
             print(f"{name} …", flush=True)
             try:
-                lines += MEASUREMENTS[name](folder, loader, quick=quick)
+                measured = MEASUREMENTS[name](folder, loader, quick=quick)
             except BenchBroken as error:
                 failures.append(f"{name}: {error}")
+                continue
+            lines += measured
+            if keep:
+                save_lines(name, measured, told, quick=quick)
     print_table(lines, told)
     for failure in failures:
         print(f"BROKEN {failure}", file=sys.stderr)

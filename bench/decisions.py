@@ -17,6 +17,7 @@ from bench.loader import Loader, Run
 from bench.prepare import get_text, prepare, request_template
 from bench.processes import Server, serving
 from bench.report import BenchBroken, Line, percentile, ratios, spread
+from bench.speed import aimed
 
 CALLERS: Final = (1, 16, 64, 256)
 OWN, BARE, UNSTORED, STORED = CELLS = ("null (/healthz)", "bare null", "store swapped for nothing", "durable")
@@ -146,18 +147,17 @@ def _lines(cells: dict[str, Target], syncs: Sequence[float]) -> list[Line]:
     lines = []
     for callers in CALLERS:
         durable = cells[STORED].rates(callers)
-        for name, least in ((OWN, 0.20), (BARE, None), (UNSTORED, 0.40)):
+        for name, finding in ((OWN, "null"), (BARE, "bare"), (UNSTORED, "unstored")):
             ratio = ratios(durable, cells[name].rates(callers))
-            held = least if callers == 64 else None
-            lines.append(
-                Line(
-                    f"{callers:>3} callers, durable / {name}",
-                    str(ratio),
-                    "" if held is None else f"at least {held:.2f}",
-                    None if held is None else ratio.middle >= held,
-                )
-            )
-    return [*lines, _computed(cells), _one_caller(cells, syncs)]
+            kept = f"decision.sqlite.{finding}" + ("" if callers == 64 else f".{callers}")
+            lines.append(aimed(kept, f"{callers:>3} callers, durable / {name}", ratio))
+    return [*lines, _steadiness(cells), _computed(cells), _one_caller(cells, syncs)]
+
+
+def _steadiness(cells: dict[str, Target]) -> Line:
+    runs = cells[STORED].runs[64]
+    over = spread([run.p99 / run.p50 for run in runs])
+    return aimed("decision.sqlite.p99", " 64 callers, durable, p99 / p50", over)
 
 
 def _computed(cells: dict[str, Target]) -> Line:

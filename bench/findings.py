@@ -4,56 +4,16 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from bench.processes import ROOT
-from bench.report import Spread
+from bench.report import Finding, Line, Target, row
 
 FOLDER: Final = ROOT / "bench" / "results"
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What a value is held against."""
-
-    at: Literal["least", "most"]
-    value: float
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One result. ``low`` and ``high`` are the least and the most of the interleaved rounds.
-
-    ``name`` is what tables look it up by and does not change; ``what`` is for people. ``detail`` holds what was
-    measured on the way: rates, latencies in milliseconds, rows.
-    """
-
-    name: str
-    what: str
-    value: float
-    low: float
-    high: float
-    unit: str = ""
-    target: Target | None = None
-    conditions: tuple[str, ...] = ()
-    detail: dict[str, float | str] = field(default_factory=dict)
-
-    @property
-    def is_met(self) -> bool | None:
-        """None without a target."""
-        if self.target is None:
-            return None
-        return self.value >= self.target.value if self.target.at == "least" else self.value <= self.target.value
-
-
-def found(name: str, what: str, over: Spread, target: Target | None = None, **other: Any) -> Finding:
-    """A finding of interleaved rounds."""
-    return Finding(name, what, over.middle, over.least, over.most, target=target, **other)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +27,8 @@ class Taken:
     findings: tuple[Finding, ...]
     missing: dict[str, str] = field(default_factory=dict)
     """What could not be measured here, and why."""
+    printed: tuple[str, ...] = ()
+    """The rows of the table that the run closed with."""
 
 
 def save(measurement: str, findings: Sequence[Finding], conditions: Sequence[str], **other: Any) -> None:
@@ -77,6 +39,14 @@ def save(measurement: str, findings: Sequence[Finding], conditions: Sequence[str
     (FOLDER / f"{measurement}.json").write_text(json.dumps(asdict(taken), indent=1, ensure_ascii=False) + "\n")
 
 
+def save_lines(measurement: str, lines: Sequence[Line], conditions: Sequence[str], *, quick: bool) -> None:
+    """The same for a measurement that prints lines: those with a finding are kept as such, all as they were printed."""
+    findings = [line.finding for line in lines if line.finding is not None]
+    printed = tuple(row(line) for line in lines)
+    length = "short" if quick else "full"
+    save(measurement, findings, [machine(), *conditions], length=length, printed=printed)
+
+
 def load(folder: Path = FOLDER) -> dict[str, Taken]:
     """All measurements that are kept, by name."""
     return {path.stem: _taken(json.loads(path.read_text())) for path in sorted(folder.glob("*.json"))}
@@ -84,7 +54,8 @@ def load(folder: Path = FOLDER) -> dict[str, Taken]:
 
 def _taken(fields: dict[str, Any]) -> Taken:
     findings = tuple(_finding(each) for each in fields.pop("findings"))
-    return Taken(**fields | {"conditions": tuple(fields["conditions"])}, findings=findings)
+    lists = {name: tuple(fields[name]) for name in ("conditions", "printed")}
+    return Taken(**fields | lists, findings=findings)
 
 
 def _finding(fields: dict[str, Any]) -> Finding:
@@ -94,8 +65,8 @@ def _finding(fields: dict[str, Any]) -> Finding:
 
 
 def machine() -> str:
-    """Processor, cores, kernel: what figures depend on."""
-    return f"{os.cpu_count()} CPUs ({_processor()}), Linux {platform.release().split('-')[0]}"
+    """Processor and kernel; how many there are is among the other conditions."""
+    return f"{_processor()}, Linux {platform.release().split('-')[0]}"
 
 
 def _processor() -> str:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import batched
 from pathlib import Path
@@ -17,7 +17,8 @@ import uvloop
 from bench.loader import Loader
 from bench.prepare import Prepared, get_text, post_text, prepare, request_template
 from bench.processes import Server, serving
-from bench.report import BenchBroken, Line, percentile
+from bench.report import BenchBroken, Line, Spread, percentile, ratios, spread
+from bench.speed import aimed
 from bench.wire import Line as Wire
 from bench.wire import connect
 
@@ -27,6 +28,8 @@ _AGENTS: Final = 10
 _AT_ONCE: Final = 50
 _BETWEEN_CLICKS: Final = 0.01
 _REVIEW_AMOUNT: Final = 400.0
+_CALLERS: Final = 64
+_SETTLE_SECONDS: Final = 0.4
 
 
 @dataclass(slots=True)
@@ -41,18 +44,28 @@ class Waiter:
 
 @dataclass(frozen=True, slots=True)
 class Woken:
-    """What was measured. Times are milliseconds from the click."""
+    """What was measured. Times are milliseconds from the click; ``decisions`` is the rate of decisions while all wait,
+    over that of a gate where nobody does.
+    """
 
     kilobytes: float
     clicks: list[float]
     fan_out: list[float]
+    decisions: Spread
 
 
 def measure(folder: Path, loader: Loader, *, quick: bool) -> list[Line]:
     """Raises BenchBroken when a waiter was told anything but its approval."""
-    prepared = prepare(folder, "longpoll", agents=_AGENTS)
-    with serving(prepared.path) as server:
-        woken = uvloop.run(_measure(prepared, server, 200 if quick else 1000))
+    prepared, alone = prepare(folder, "longpoll", agents=_AGENTS), prepare(folder, "alone")
+    with serving(prepared.path) as server, serving(alone.path) as other:
+        texts = [
+            (each.port, request_template(each.port, who.keys[0])) for each, who in ((server, prepared), (other, alone))
+        ]
+
+        def decide() -> Spread:
+            return _beside(loader, texts, 2 if quick else 5, 1 if quick else 2)
+
+        woken = uvloop.run(_measure(prepared, server, 200 if quick else 1000, decide))
     print(f"\nlong-poll: {WAITERS:,} waiting, each woken with a signed approval")
     return _lines(woken)
 
@@ -61,14 +74,19 @@ def _lines(woken: Woken) -> list[Line]:
     p50, p99 = percentile(woken.clicks, 50), percentile(woken.clicks, 99)
     first, middle, last = min(woken.fan_out), percentile(woken.fan_out, 50), max(woken.fan_out)
     return [
-        Line(
+        aimed(
+            "held.memory",
             f"{WAITERS:,} waiting agents, memory each",
+            spread([woken.kilobytes]),
             f"{woken.kilobytes:.1f} KB",
-            "under 24 KB",
-            woken.kilobytes < 24,
         ),
-        Line(
-            f"click to wake, {len(woken.clicks)} clicks", f"p50 {p50:.2f} p99 {p99:.2f} ms", "p99 under 50 ms", p99 < 50
+        aimed("held.decisions", f"{_CALLERS} callers beside them / without them", woken.decisions),
+        aimed(
+            "wake.same_node",
+            f"click to wake, {len(woken.clicks)} clicks",
+            spread([p99]),
+            f"p50 {p50:.2f} p99 {p99:.2f} ms",
+            p50=p50,
         ),
         Line(
             f"{len(woken.fan_out):,} approved and woken at once",
@@ -78,12 +96,26 @@ def _lines(woken: Woken) -> list[Line]:
     ]
 
 
-async def _measure(prepared: Prepared, server: Server, clicks: int) -> Woken:
+def _beside(loader: Loader, texts: Sequence[tuple[int, str]], rounds: int, seconds: int) -> Spread:
+    """Decisions of 64 callers at both gates in turn; the first of ``texts`` over the second."""
+    rates: tuple[list[float], list[float]] = ([], [])
+    for port, text in texts:
+        loader.run(port, text, _CALLERS, 1)
+    for turn in range(rounds):
+        for number in (0, 1) if turn % 2 else (1, 0):
+            port, text = texts[number]
+            rates[number].append(loader.run(port, text, _CALLERS, seconds).rate)
+            time.sleep(_SETTLE_SECONDS)
+    return ratios(*rates)
+
+
+async def _measure(prepared: Prepared, server: Server, clicks: int, decide: Callable[[], Spread]) -> Woken:
     waiters = await _opened(prepared, server.port)
     await _read_all(waiters, server.port)
     before = server.resident_bytes()
     await _wait_all(waiters, server.port)
     kilobytes = (server.resident_bytes() - before) / WAITERS / 1024
+    decisions = await asyncio.to_thread(decide)
     random.Random(1).shuffle(waiters)
     clicker = await connect(server.port)
     singles, rest = waiters[:clicks], waiters[clicks:]
@@ -91,7 +123,7 @@ async def _measure(prepared: Prepared, server: Server, clicks: int) -> Woken:
     for waiter in singles:
         taken += await _click(clicker, server.port, [waiter])
         await asyncio.sleep(_BETWEEN_CLICKS)
-    return Woken(kilobytes, taken, await _click(clicker, server.port, rest))
+    return Woken(kilobytes, taken, await _click(clicker, server.port, rest), decisions)
 
 
 async def _opened(prepared: Prepared, port: int) -> list[Waiter]:

@@ -33,9 +33,14 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="fewer and shorter rounds")
     given = parser.parse_args()
     raise_file_limit()
+    return measured(quick=given.short)
+
+
+def measured(*, quick: bool) -> int:
+    """Measures and keeps; 1 when the run proves nothing."""
     try:
         with workspace() as folder:
-            run(folder, quick=given.short)
+            run(folder, quick=quick)
     except BenchBroken as error:
         print(f"BROKEN peers: {error}", file=sys.stderr)
         return 1

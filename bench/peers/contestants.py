@@ -57,7 +57,9 @@ PEERS: Final = (
         _APPROVES,
         "write-ahead log, synchronous FULL",
     ),
-    Peer("dbos.sqlite", "DBOS, SQLite", "dbos", "dbos_events", "sqlite", _APPROVES, "rollback journal, synchronous FULL"),
+    Peer(
+        "dbos.sqlite", "DBOS, SQLite", "dbos", "dbos_events", "sqlite", _APPROVES, "rollback journal, synchronous FULL"
+    ),
     Peer("dbos", "DBOS, PostgreSQL", "dbos", "dbos_events", "postgresql", _APPROVES, "fsync on, synchronous_commit on"),
     Peer(
         "procrastinate",

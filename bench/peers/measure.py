@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from bench.findings import Finding, found
 from bench.peers.contestants import GATES, PEERS, Field, Peer
 from bench.peers.contestants import field as everybody
 from bench.peers.processes import CouldNotRun, Side, side
 from bench.peers.questions import TABLE
-from bench.report import BenchBroken, ratios, spread
+from bench.report import BenchBroken, Finding, found, ratios, spread
 
-CALLERS: Final = (1, 64)
-WORKS: Final = ("decide", "cycle", "wake")
+CELLS: Final = (("decide", 1), ("decide", 64), ("cycle", 1), ("cycle", 64), ("wake", 1))
+"""Works and callers. How soon somebody is woken is asked of one caller: with 64 in a loop it would be
+the length of a queue."""
 _SETTLE_SECONDS: Final = 0.2
 POLICIES: Final = (("cedar", "cedarpy"), ("rego", "regopy"))
 
@@ -53,17 +53,15 @@ def measure(folder: Path, *, quick: bool) -> tuple[list[Finding], dict[str, str]
 
 def _run(made: Field, rounds: int, seconds: float) -> Results:
     results = Results()
-    for callers in CALLERS:
-        for work in WORKS:
-            for name in _able(made, work):
-                made.sides[name].ask("run", work=work, callers=callers, seconds=seconds / 2)
+    for work, callers in CELLS:
+        for name in _able(made, work):
+            made.sides[name].ask("run", work=work, callers=callers, seconds=seconds / 2)
     for turn in range(rounds):
-        for callers in CALLERS:
-            for work in WORKS:
-                for name in _turned(_able(made, work), turn):
-                    run = made.sides[name].ask("run", work=work, callers=callers, seconds=seconds)
-                    results.runs.setdefault((name, work, callers), []).append(run)
-                    time.sleep(_SETTLE_SECONDS)
+        for work, callers in CELLS:
+            for name in _turned(_able(made, work), turn):
+                run = made.sides[name].ask("run", work=work, callers=callers, seconds=seconds)
+                results.runs.setdefault((name, work, callers), []).append(run)
+                time.sleep(_SETTLE_SECONDS)
         print(f"peers: round {turn + 1} of {rounds}", flush=True)
     for name, each in made.sides.items():
         results.rows[name] = _counted(each)
@@ -91,10 +89,9 @@ def _counted(each: Side) -> dict[str, Any]:
 
 
 def _findings(peer: Peer, results: Results) -> Iterator[Finding]:
-    for work in peer.works:
-        for callers in CALLERS:
-            for way in ("library", "server"):
-                yield _compared(peer, f"{way}.{peer.store}", work, callers, results)
+    for work, callers in CELLS:
+        for way in ("library", "server") if work in peer.works else ():
+            yield _compared(peer, f"{way}.{peer.store}", work, callers, results)
 
 
 def _compared(peer: Peer, gate: str, work: str, callers: int, results: Results) -> Finding:
@@ -121,8 +118,10 @@ def _compared(peer: Peer, gate: str, work: str, callers: int, results: Results) 
 
 
 def _rate_detail(whose: str, results: Results, key: Key) -> dict[str, float | str]:
-    points = {f"{whose}_p{part}": spread(results.times(key, f"whole_p{part}")).middle for part in (50, 99)}
-    return {f"{whose}_rate": spread(results.rates(key)).middle} | points
+    detail: dict[str, float | str] = {f"{whose}_rate": spread(results.rates(key)).middle}
+    for part in (50, 99):
+        detail[f"{whose}_p{part}"] = spread(results.times(key, f"whole_p{part}")).middle
+    return detail
 
 
 def _wake_detail(whose: str, results: Results, key: Key) -> dict[str, float | str]:

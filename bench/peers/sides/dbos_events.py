@@ -9,6 +9,7 @@ NOTIFY; on SQLite it looks for them, here a hundred times as often as by default
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import sys
 import time
 import uuid
@@ -70,11 +71,15 @@ class Workflows:
 
     def _count(self, table: str, where: str = "") -> int:
         with self._engine.connect() as connection:
-            return int(connection.execute(sqlalchemy.text(f"SELECT COUNT(*) FROM {self._schema}{table}{where}")).scalar())
+            return int(
+                connection.execute(sqlalchemy.text(f"SELECT COUNT(*) FROM {self._schema}{table}{where}")).scalar()
+            )
 
 
 async def main() -> None:
     url = sys.argv[1]
+    if url.startswith("sqlite") and sqlite3.sqlite_version_info < (3, 42):  # its times are written with 'subsec'
+        sys.exit(f"its tables need SQLite 3.42, and this Python has {sqlite3.sqlite_version}")
     DBOS(
         config={
             "name": "refunds",

@@ -69,7 +69,9 @@ class Graph:
 
     async def rows(self) -> dict[str, Any]:
         threads, checkpoints = await self._count("COUNT(DISTINCT thread_id), COUNT(*)", "checkpoints")
-        resumed, writes = await self._count("COUNT(DISTINCT CASE channel WHEN 'verdict' THEN thread_id END), COUNT(*)", "writes")
+        resumed, writes = await self._count(
+            "COUNT(DISTINCT CASE channel WHEN 'verdict' THEN thread_id END), COUNT(*)", "writes"
+        )
         return {"done": self._tally.done, "kept": min(threads, resumed), "rows": checkpoints + writes}
 
     async def _count(self, what: str, table: str) -> tuple[int, int]:

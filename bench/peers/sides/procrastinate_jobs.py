@@ -46,9 +46,7 @@ async def refund(arguments: dict[str, Any]) -> None:
 
 
 async def main() -> None:
-    connector = procrastinate.PsycopgConnector(
-        conninfo=sys.argv[1], min_size=_CONNECTIONS, max_size=_CONNECTIONS
-    )
+    connector = procrastinate.PsycopgConnector(conninfo=sys.argv[1], min_size=_CONNECTIONS, max_size=_CONNECTIONS)
     app = procrastinate.App(connector=connector)
     async with app.open_async():
         await app.schema_manager.apply_schema_async()
