@@ -1,4 +1,4 @@
-.PHONY: help setup demo demo-dify check test bench format lock
+.PHONY: help setup demo demo-dify check test bench bench-report format lock
 
 help: ## these lines
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -27,6 +27,10 @@ test: ## everything, browser included
 bench: ## ratios, side by side in one run
 	@scripts/setup dev
 	.venv/bin/python -m bench
+
+bench-report: ## everything and the peers, into docs/benchmarks.md; SHORT=1 for short rounds
+	@scripts/bench-peers
+	.venv/bin/python -m bench.page $(if $(SHORT),--short)
 
 format:
 	@scripts/setup dev

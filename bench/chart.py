@@ -14,8 +14,8 @@ from xml.sax.saxutils import escape
 
 from bench.report import Finding
 
-_LABELS: Final = 340
-_PLOT: Final = 420
+_LABELS: Final = 410
+_PLOT: Final = 380
 _RIGHT: Final = 30
 _TOP: Final = 64
 _ROW: Final = 26
@@ -49,7 +49,7 @@ def draw(bars: Sequence[Bar], title: str) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img" '
         f'aria-labelledby="title told" font-family="system-ui, sans-serif" font-size="13">',
         f'<title id="title">{escape(title)}</title>',
-        f'<desc id="told">{escape(told(bars))}</desc>',
+        f'<desc id="told">{escape(_told(bars))}</desc>',
         f"<style>{_STYLE}</style>",
         f'<rect class="ground" width="{_WIDTH}" height="{height}"/>',
         *_legend(),
@@ -60,7 +60,7 @@ def draw(bars: Sequence[Bar], title: str) -> str:
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-def told(bars: Sequence[Bar]) -> str:
+def _told(bars: Sequence[Bar]) -> str:
     """The chart in words."""
     return " ".join(f"{bar.label}: {_ratio(bar)}." for bar in bars)
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from bench import __main__ as gate
-from bench.chart import Bar, draw, short, told
+from bench.chart import Bar, draw, short
 from bench.findings import Taken, load
 from bench.peers import __main__ as beside
 from bench.peers.contestants import PEERS
@@ -51,9 +51,8 @@ def write() -> None:
     findings = {each.name: each for taken in kept.values() for each in taken.findings}
     blocks = {"speed": "\n".join(_speed(kept, findings))}
     if "peers" in kept:
-        bars = list(_bars(findings))
-        CHART.write_text(draw(bars, _TITLE))
-        blocks["peers"] = "\n".join(_peers(kept["peers"], findings, bars))
+        CHART.write_text(draw(list(_bars(findings)), _TITLE))
+        blocks["peers"] = "\n".join(_peers(kept["peers"], findings))
     if printed := _printed(kept):
         blocks["bench"] = printed
     text = PAGE.read_text()
@@ -99,8 +98,8 @@ def _conditions(taken: Taken) -> str:
     return f"`{taken.measurement}`, {taken.length} run of {taken.date}: {'; '.join(taken.conditions)}."
 
 
-def _peers(taken: Taken, findings: Mapping[str, Finding], bars: list[Bar]) -> Iterator[str]:
-    yield f"![{_TITLE}. {told(bars)}](images/{CHART.name})"
+def _peers(taken: Taken, findings: Mapping[str, Finding]) -> Iterator[str]:
+    yield f"![{_TITLE}; the table below has the same figures](images/{CHART.name})"
     yield ""
     yield "| " + " | ".join(_COLUMNS) + " |"
     yield "|---" * len(_COLUMNS) + "|"
@@ -130,7 +129,7 @@ def _pairs(findings: Mapping[str, Finding]) -> Iterator[_Pair]:
 
 def _bars(findings: Mapping[str, Finding]) -> Iterator[Bar]:
     for shown, work, callers, library, server in _pairs(findings):
-        many = "" if work == "judge" else f", {callers}"
+        many = "" if work == "judge" else f", {callers} caller{'s' * (callers > 1)}"
         yield Bar(f"{shown}: {_WORKS[work]}{many}", library, server)
 
 

@@ -41,7 +41,7 @@ _APPROVES: Final = ("cycle", "wake")
 PEERS: Final = (
     Peer(
         "toolkit",
-        "agent-governance-toolkit-core",
+        "agent-governance-toolkit",
         "agent-governance-toolkit-core",
         "toolkit_approvals",
         "sqlite",

@@ -176,8 +176,9 @@ def root_secret(settings: Settings, *, make: bool) -> bytes:
         return _secret_in(Path(settings.secret_key_file))
     if is_postgresql(settings.database_url):
         raise Invalid(
-            f"a gate on PostgreSQL needs its root secret from {variable('secret_key_file')} or {variable('secret_key')},"
-            " the same on every node: for a new database, make one with `openssl rand -hex 32`"
+            f"a gate on PostgreSQL needs its root secret from {variable('secret_key_file')} or"
+            f" {variable('secret_key')}, the same on every node: for a new database, make one with"
+            " `openssl rand -hex 32`"
         )
     beside = Path(sqlite_path(settings.database_url) + ".key")
     if make and not beside.exists():

@@ -8,7 +8,7 @@ import gc
 import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -42,7 +42,7 @@ from stacksona_gate.service.deliveries import delete_over, list_over
 from stacksona_gate.service.directory import Directory
 from stacksona_gate.service.environment import Environment, Limits
 from stacksona_gate.service.gate import Gate
-from stacksona_gate.service.installation import DEFAULT_TENANT, ensure_installation, read_keyring
+from stacksona_gate.service.installation import DEFAULT_TENANT, ensure_installation, read_keyring, read_keys
 from stacksona_gate.service.log_keys import ensure_log_key
 from stacksona_gate.service.people import FAILURE_WINDOW, new_setup_code
 from stacksona_gate.service.refusals import RefusalLog
@@ -52,7 +52,10 @@ from stacksona_gate.service.secrets import RootSecret, RootWrapping
 from stacksona_gate.service.sweeping import keep_sweeping
 from stacksona_gate.service.wakeups import Wakeups
 from stacksona_gate.store.base import Change, DatabaseStore, Store, Tx
+from stacksona_gate.store.copying import Copied as Copied  # the command line prints it
+from stacksona_gate.store.copying import Side, copy, require_empty
 from stacksona_gate.store.sqlite import SQLiteStore
+from stacksona_gate.store.sqlite_copying import SQLiteSide
 from stacksona_gate.web.routes import missing
 from stacksona_gate.web.routes import routes as web_routes
 
@@ -71,6 +74,30 @@ def open_store(settings: Settings) -> DatabaseStore:
 def open_file(settings: Settings) -> SQLiteStore:
     """The SQLite file that the settings name, not started. Raises Invalid."""
     return SQLiteStore(sqlite_path(settings.database_url), reached=fault_points())
+
+
+def copy_database(source_url: str, target_url: str, told: Callable[[str], None]) -> Copied:
+    """Copies a database into an empty one, whose tables are made where they are missing. ``told`` hears of progress.
+
+    Raises Invalid, NotFound, Conflict, Unavailable: then the target has empty tables at most.
+    """
+    with closing(_side(source_url)) as source:
+        if is_postgresql(target_url) or Path(sqlite_path(target_url)).exists():
+            with closing(_side(target_url, writing=True)) as target:
+                require_empty(target)  # before its tables are touched: it may have been named by mistake
+        open_store(Settings(database_url=target_url)).migrate()
+        with closing(_side(target_url, writing=True)) as target:
+            copied = copy(source, target, told)
+            target.commit()
+    return copied
+
+
+def _side(database_url: str, *, writing: bool = False) -> Side:
+    if is_postgresql(database_url):
+        from stacksona_gate.store.postgres_copying import PostgresSide
+
+        return PostgresSide(database_url, writing=writing)
+    return SQLiteSide(sqlite_path(database_url))
 
 
 def environment(settings: Settings, public_url: str) -> Environment:
@@ -116,9 +143,8 @@ class _Keys:
             task.add_done_callback(self._tasks.discard)
 
     async def _read(self) -> None:
-        gate = self._gate
         with contextlib.suppress(GateError):  # the store is closed or away: the next change reads them again
-            gate.keyring = await gate.store.read(lambda tx: read_keyring(tx, gate.env, gate.root))
+            await read_keys(self._gate)
 
 
 @asynccontextmanager
@@ -278,12 +304,12 @@ async def clear_out(gate: Gate) -> None:
     that were sent long ago."""
     now = gate.env.now()
     await _forget_keys(gate, now // DAY - 1)
-    await gate.store.write(lambda tx: tx.people.delete_sessions_before(now))
-    await gate.store.write(lambda tx: tx.people.delete_failures_before(now - FAILURE_WINDOW))
+    await gate.store.write(lambda tx: tx.people.delete_sessions_before(now), holds=True)
+    await gate.store.write(lambda tx: tx.people.delete_failures_before(now - FAILURE_WINDOW), holds=True)
     await expire_content(gate)
     over = await gate.store.scan(lambda tx: list_over(tx, now, CLEARED_MOST))
     while over:
-        await gate.store.write(lambda tx, some=over: delete_over(tx, some))  # type: ignore[misc]
+        await gate.store.write(lambda tx, some=over: delete_over(tx, some), holds=True)  # type: ignore[misc]
         over = await gate.store.scan(lambda tx: list_over(tx, now, CLEARED_MOST))
 
 
@@ -291,11 +317,15 @@ async def _forget_keys(gate: Gate, day: int) -> None:
     """Piece by piece: a busy day has millions, and a transaction of that size would keep decisions waiting till they
     give up. Between two pieces as long as one takes."""
     for tenant in await gate.store.scan(lambda tx: tx.tenants.list_all()):
-        forgotten = KEYS_MOST
-        while forgotten == KEYS_MOST:
-            begun = gate.env.monotonic()
-            forgotten = await gate.store.write(lambda tx, t=tenant.id: tx.replays.delete_before(t, day, KEYS_MOST))  # type: ignore[misc]
-            await asyncio.sleep(gate.env.monotonic() - begun)
+        while await _forget_some_keys(gate, tenant.id, day) == KEYS_MOST:
+            pass
+
+
+async def _forget_some_keys(gate: Gate, tenant_id: str, day: int) -> int:
+    begun = gate.env.monotonic()
+    forgotten = await gate.store.write(lambda tx: tx.replays.delete_before(tenant_id, day, KEYS_MOST), holds=True)
+    await asyncio.sleep(gate.env.monotonic() - begun)
+    return forgotten
 
 
 async def repeat(work: Callable[[], Awaitable[object]], seconds: float) -> None:

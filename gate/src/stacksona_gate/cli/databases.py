@@ -11,9 +11,17 @@ import typer
 from stacksona_gate.cli.options import Database, Json
 from stacksona_gate.cli.session import answer, database_named, on_gate
 from stacksona_gate.cli.shell import group
-from stacksona_gate.config import Settings, is_postgresql, read_settings, sqlite_path, variable
+from stacksona_gate.config import (
+    Settings,
+    check_database,
+    is_postgresql,
+    read_settings,
+    shown_address,
+    sqlite_path,
+    variable,
+)
 from stacksona_gate.domain.errors import Conflict, Invalid, NotFound
-from stacksona_gate.main import open_file, open_store
+from stacksona_gate.main import Copied, copy_database, open_file, open_store
 from stacksona_gate.service.data_keys import rotate_data_key
 from stacksona_gate.service.gate import Gate
 from stacksona_gate.service.installation import rotate_signing_key
@@ -22,6 +30,8 @@ db = group("The database.")
 data_key = group("The keys that content rests encrypted with.")
 signing_key = group("The key that signs approval tokens.")
 
+Source = Annotated[str, typer.Argument(metavar="FROM", help="A database address. No gate runs on it.")]
+Destination = Annotated[str, typer.Argument(metavar="TO", help="The address of an empty database.")]
 Target = Annotated[Path, typer.Argument(metavar="TARGET", help="A file that does not exist yet.")]
 
 
@@ -60,6 +70,43 @@ def backup(target: Target, as_json: Json = False, database: Database = None) -> 
         f"Keep {_secret_of(settings)} too, in another place: without it the copy is useless, with it anybody can sign.",
     ]
     answer({"backup": str(target)}, lines, as_json=as_json)
+
+
+@db.command("copy")
+def copy(source: Source, destination: Destination, as_json: Json = False) -> None:
+    """Copy a database into an empty one, such as sqlite:///gate.db into postgresql://user@host/gate.
+
+    Stop every gate on both before, and start none on the old one afterwards: an approval could be redeemed once in
+    each. Everything is copied in one transaction, read back and compared. Passwords are best left to PGPASSWORD or
+    ~/.pgpass, where no list of processes shows them.
+    """
+    for address in (source, destination):
+        check_database(address)
+    copied = copy_database(source, destination, lambda line: typer.echo(line, err=True))
+    tables = {name: contents.rows for name, contents in copied.tables.items()}
+    logs = [{"workspace": log.tenant_id, "entries": log.size, "root": log.root} for log in copied.logs]
+    lines = [*_verified(copied), f"Start the gate on {shown_address(destination)} with {_secret_kept(source)}."]
+    answer({"tables": tables, "rows": copied.rows, "logs": logs}, lines, as_json=as_json)
+
+
+def _verified(copied: Copied) -> list[str]:
+    empty = sum(not contents.rows for contents in copied.tables.values())
+    lines = [
+        f"verified: {len(copied.tables)} tables ({empty} of them empty), {copied.rows:,} rows; each table has the same"
+        " number of rows and the same digest on both sides"
+    ]
+    lines += [
+        f"verified: the sealed log of workspace {log.tenant_id}, computed anew from the {log.size:,} entries copied,"
+        f" has the root of its newest checkpoint, {log.root}, and fits all {log.checkpoints:,} that are kept"
+        for log in copied.logs
+    ]
+    return lines
+
+
+def _secret_kept(source: str) -> str:
+    if is_postgresql(source):
+        return "the same root secret"
+    return f"the same root secret: {_secret_of(read_settings(database_url=source))}"
 
 
 @data_key.command("rotate")

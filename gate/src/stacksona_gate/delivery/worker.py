@@ -168,7 +168,9 @@ class DeliveryWorker:
         gate = self._gate
         asked = [Wanted(tenant_id, endpoint_id, most) for (tenant_id, endpoint_id), most in wanted.items()]
         # Shielded: what was taken while this process is told to end is given back, not left until its lease is over.
-        taking = asyncio.ensure_future(gate.store.write(lambda tx: webhooks.claim(tx, gate.env, asked, self._lease)))
+        taking = asyncio.ensure_future(
+            gate.store.write(lambda tx: webhooks.claim(tx, gate.env, asked, self._lease), holds=True)
+        )
         try:
             claims = await asyncio.shield(taking)
         except asyncio.CancelledError:
@@ -241,7 +243,7 @@ class DeliveryWorker:
         while True:
             try:
                 outcome = await gate.store.write(
-                    lambda tx: webhooks.record_result(tx, gate.env, claim.delivery, result, claim.url)
+                    lambda tx: webhooks.record_result(tx, gate.env, claim.delivery, result, claim.url), holds=True
                 )
             except GateError as error:
                 if gate.env.monotonic() > end:
@@ -256,7 +258,7 @@ class DeliveryWorker:
         gate, delivery = self._gate, broken.claim.delivery
         result = Result(broken.at, max(0, gate.env.now() - broken.at), None, "broken off: the gate was told to end")
         try:
-            await gate.store.write(lambda tx: webhooks.give_back(tx, gate.env, delivery, result))
+            await gate.store.write(lambda tx: webhooks.give_back(tx, gate.env, delivery, result), holds=True)
         except GateError as error:
             log.info("delivery %s waits for the end of its lease: %s", delivery.id, error)
 
@@ -270,7 +272,7 @@ class DeliveryWorker:
         step, self._offset = offset - self._offset, offset
         if abs(step) > self._lease // 2:
             log.warning("the clock was set by %d seconds", step // SECOND)
-            await gate.store.write(lambda tx: webhooks.clock_set(tx, gate.env, self._holder, step))
+            await gate.store.write(lambda tx: webhooks.clock_set(tx, gate.env, self._holder, step), holds=True)
 
 
 def _key(claim: Claim) -> Key:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 from stacksona_gate.domain.approvals import Claims, Redeemed, Redemption, Refused
@@ -10,7 +11,8 @@ from stacksona_gate.domain.errors import Unauthenticated, Unavailable
 from stacksona_gate.domain.requests import Request
 from stacksona_gate.service.directory import Caller
 from stacksona_gate.service.gate import Gate
-from stacksona_gate.service.keyring import BadToken
+from stacksona_gate.service.installation import read_keys
+from stacksona_gate.service.keyring import BadToken, UnknownKey
 from stacksona_gate.service.requests import TRIES
 from stacksona_gate.store.base import RedemptionEntries, Stale
 
@@ -43,7 +45,7 @@ async def _try(gate: Gate, caller: Caller, attempt: Attempt) -> Redeemed | Refus
     now = gate.env.now()
     caller.require_usable_key(now)
     try:
-        claims = gate.keyring.read(attempt.token)
+        claims = await _read(gate, attempt.token)
     except BadToken:
         return await _refused_unread(gate, caller, actor, "bad_signature", now)
     if claims.tenant != caller.tenant_id:
@@ -51,9 +53,19 @@ async def _try(gate: Gate, caller: Caller, attempt: Attempt) -> Redeemed | Refus
     redemption = _redemption(caller, actor, attempt, claims, now)
     entries = RedemptionEntries(
         redeemed=lambda request: _redeemed_entry(gate, actor, request, now),
-        refused=lambda reason: _refused_entry(gate, caller, actor, reason, now, claims),
+        # Counted once, however often the store has to run the redemption.
+        refused=functools.cache(lambda reason: _refused_entry(gate, caller, actor, reason, now, claims)),
     )
     return await gate.store.redeem(redemption, entries)
+
+
+async def _read(gate: Gate, token: str) -> Claims:
+    """Raises BadToken. A key that is not known here may have been put to use by another process a moment ago."""
+    try:
+        return gate.keyring.read(token)
+    except UnknownKey:
+        await read_keys(gate)
+        return gate.keyring.read(token)
 
 
 def redeemer(caller: Caller) -> Actor:
@@ -85,7 +97,7 @@ def _redemption(caller: Caller, actor: Actor, attempt: Attempt, claims: Claims, 
 async def _refused_unread(gate: Gate, caller: Caller, actor: Actor, reason: str, now: int) -> Refused:
     entry = _refused_entry(gate, caller, actor, reason, now, None)
     if entry is not None:
-        await gate.store.write(lambda tx: tx.audit.append(entry))
+        await gate.store.write(lambda tx: tx.audit.append(entry), holds=True)
     return Refused(reason)
 
 

@@ -7,6 +7,7 @@ from typing import Final
 from stacksona_gate.domain.audit import COMMAND_LINE, GATE, Actor
 from stacksona_gate.service.agents import record
 from stacksona_gate.service.environment import Environment
+from stacksona_gate.service.gate import Gate
 from stacksona_gate.service.keyring import Keyring, new_signing_key
 from stacksona_gate.service.secrets import RootSecret
 from stacksona_gate.store.base import Installation, SigningKey, Tenant, Tx
@@ -43,14 +44,18 @@ def rotate_signing_key(tx: Tx, env: Environment, root: RootSecret, actor: Actor 
     key = _add_signing_key(tx, env, root, actor, "signing_key.rotated")
     tx.installations.retire_signing_keys(env.now(), except_kid=key.kid)
     # The keyring belongs to everybody: each workspace's caches are dropped with it.
-    for tenant in tx.tenants.list_all():
-        tx.tenants.bump_config(tenant.id)
+    tx.tenants.bump_all_configs()
     return key
 
 
-def check_writable(tx: Tx) -> None:
-    """A commit that writes nothing still needs the writer and its lock."""
-    tx.tenants.list_all()
+async def read_keys(gate: Gate) -> None:
+    """Reads the keyring anew. Raises Unavailable."""
+    gate.keyring = await gate.store.read(lambda tx: read_keyring(tx, gate.env, gate.root))
+
+
+def check_writable(tx: Tx, env: Environment) -> None:
+    """Writes something: whether a commit comes through is not to be had for less."""
+    tx.leases.take("ready", "anybody", env.now(), 0)
 
 
 def _add_signing_key(tx: Tx, env: Environment, root: RootSecret, actor: Actor, event: str) -> SigningKey:

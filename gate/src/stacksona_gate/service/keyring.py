@@ -63,6 +63,10 @@ class BadToken(Exception):
     """Not a token of this installation."""
 
 
+class UnknownKey(BadToken):
+    """Signed with a key that is not among those known here."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Signer:
     kid: str
@@ -104,12 +108,14 @@ class Keyring:
             raise BadToken
         try:
             header = _HEADERS.decode(_unpad_strict(parts[0]))
+            if header.kid not in self._public:
+                raise UnknownKey
             public = self._public[header.kid][0]
             if header.alg != TOKEN_ALGORITHM or header.typ != TOKEN_TYPE:
                 raise BadToken
             public.verify(_unpad_strict(parts[2]), parts[0] + b"." + parts[1])
             wire = _CLAIMS.decode(_unpad_strict(parts[1]))
-        except (KeyError, ValueError, InvalidSignature, msgspec.MsgspecError):
+        except (ValueError, InvalidSignature, msgspec.MsgspecError):
             raise BadToken from None
         if wire.iss != self.issuer:
             raise BadToken

@@ -130,7 +130,7 @@ async def seal_next(gate: Gate, tenant_id: str, most: int = SEALED_AT_ONCE) -> i
         return made
 
     try:
-        made = await gate.store.write(unit)
+        made = await gate.store.write(unit, holds=True)  # each entry is numbered only while it has no number
     except Conflict:
         return None
     gate.env.reached("seal.after_commit")

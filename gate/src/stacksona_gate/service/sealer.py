@@ -74,7 +74,7 @@ class Sealer:
             return True
         at = self._gate.env.now()
         fence = await self._gate.store.write(
-            lambda tx: tx.leases.take(_lease(tenant_id), self._holder, at, LEASE_LASTS)
+            lambda tx: tx.leases.take(_lease(tenant_id), self._holder, at, LEASE_LASTS), holds=True
         )
         if fence is None:
             self._leave(tenant_id, SECOND)

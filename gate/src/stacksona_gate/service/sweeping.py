@@ -66,7 +66,7 @@ async def sweep(gate: Gate) -> float:
         if wait > 0:
             return min(max(wait, LEAST_SECONDS), MOST_SECONDS)
         before = gate.store.load().writes
-        swept = await gate.store.write(lambda tx: sweep_some(tx, gate.env))
+        swept = await gate.store.write(lambda tx: sweep_some(tx, gate.env), holds=True)
         if swept.is_all:
             return LEAST_SECONDS
         if gate.store.load().writes > before + 1:

@@ -165,7 +165,8 @@ def claim(tx: Tx, env: Environment, wanted: Sequence[Wanted], lasts: int) -> lis
     """Takes deliveries that are due, for ``lasts`` microseconds: then somebody else may take them over."""
     now, claims = env.now(), []
     for one in wanted:
-        endpoint = tx.webhooks.find_endpoint(one.tenant_id, one.endpoint_id)
+        # Held: of a thread one delivery at a time is on its way, whichever process takes it.
+        endpoint = tx.webhooks.lock_endpoint(one.tenant_id, one.endpoint_id)
         if endpoint is None or endpoint.url is None or not endpoint.is_on:
             continue
         secrets = secrets_of(endpoint, now)

@@ -31,6 +31,7 @@ from stacksona_gate.store.postgres_connection import (
     mapped_errors,
 )
 from stacksona_gate.store.postgres_reader import Reader
+from stacksona_gate.store.postgres_servers import Servers
 from stacksona_gate.store.postgres_transactions import SCAN_SECONDS, Line, Patience, is_undone_by_another
 from stacksona_gate.store.postgres_writer import Batches, Units
 
@@ -42,6 +43,9 @@ UNITS: Final = 4
 """Threads, each with a connection of its own once it has something to do: with the writer of batches, the notifier and
 the listener's two, twelve connections per process at most."""
 READY_SECONDS: Final = 5.0
+LOOKING_SECONDS: Final = 2.0
+"""How long the look for what others committed may take. It is short and frequent: a server that hangs is noticed by it
+first, and another one looked for."""
 MIGRATION_LOCK: Final = "stacksona-gate migrations"
 MIGRATION_WAIT_MILLISECONDS: Final = 3000
 """How long a migration waits for a table that is in use before it lets the others through and tries again."""
@@ -64,18 +68,21 @@ class PostgresStore:
     ) -> None:
         """``listen_url``: the same database without a pooler between, for notifications. ``reached``: told of fault
         points. Raises Invalid for malformed addresses."""
-        self._parameters = connection_parameters(url)
-        listening = connection_parameters(listen_url) if listen_url else self._parameters
         self._content = Content()
         self._columns = Columns()
+        self._patience = Patience()
+        self._servers = Servers(connection_parameters(url), self._connect, self._patience)
+        listening = self._servers
+        if listen_url:
+            listening = Servers(connection_parameters(listen_url), self._connect, self._patience)
         self._watchers: list[tuple[asyncio.AbstractEventLoop, Watcher]] = []
         self._local = threading.local()
         self._lines: list[Line] = []
-        self._patience = Patience()
         self._open = False
         name = new_name()
         self._notifier = Notifier(self._line(), name)
-        self._listener = Listener(lambda: self._connect(listening), self._line(read_only=True), self._publish, name)
+        looking = self._line(read_only=True, seconds=LOOKING_SECONDS)
+        self._listener = Listener(listening.connect, looking, self._publish, name)
         self._batches = Batches(self._line(reached=reached), self._committed)
         self._units: Jobs = queue.SimpleQueue()
         self._writers = [
@@ -110,7 +117,7 @@ class PostgresStore:
 
         A table that others use is waited for in short turns, so that they are not kept waiting behind.
         """
-        line = Line(lambda: self._connect(self._parameters), self._patience, seconds=SCAN_SECONDS)
+        line = Line(self._servers.connect, self._patience, seconds=SCAN_SECONDS)
         try:
             for number in range(MIGRATION_TRIES):
                 try:
@@ -152,7 +159,7 @@ class PostgresStore:
         self._maintain("VACUUM FULL")
 
     def _maintain(self, command: str) -> None:
-        with mapped_errors(), closing(self._connect(self._parameters)) as rows:
+        with mapped_errors(), closing(self._servers.connect()) as rows:
             rows.execute(command)
 
     def unlock(self, wrapping: Wrapping) -> None:
@@ -212,13 +219,13 @@ class PostgresStore:
         reached: Callable[[str], None] | None = None,
     ) -> Line:
         def connect() -> PostgresRows:
-            return self._connect(self._parameters, read_only=read_only)
+            return self._servers.connect(read_only=read_only)
 
         line = Line(connect, self._patience, reached=reached, **({} if seconds is None else {"seconds": seconds}))
         self._lines.append(line)
         return line
 
-    def _connect(self, parameters: dict[str, Any], *, read_only: bool = False) -> PostgresRows:
+    def _connect(self, parameters: dict[str, Any], read_only: bool) -> PostgresRows:
         return PostgresRows(parameters, content=self._content, columns=self._columns, read_only=read_only)
 
     def _committed(self, changes: Sequence[Change]) -> None:

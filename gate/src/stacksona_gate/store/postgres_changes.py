@@ -88,9 +88,9 @@ class Notifier(threading.Thread):
 
     def _send(self, changes: Iterable[Change]) -> None:
         try:
-            rows, _ = self._line.opened()
-            for payload in payloads(self._name, changes):
-                rows.one("SELECT pg_notify($1, $2)", CHANNEL, payload)
+            with self._line.limited() as rows:
+                for payload in payloads(self._name, changes):
+                    rows.one("SELECT pg_notify($1, $2)", CHANNEL, payload)
         except (psycopg.Error, OSError) as error:
             log.info("other processes were not told and will look for themselves: %s", error)
             self._line.close()
@@ -170,6 +170,8 @@ class Listener(threading.Thread):
             self._stopped.wait(LOOK_ALONE_SECONDS)
             return
         while not self._stopped.is_set() and (left := begun + LOOK_SECONDS - time.monotonic()) > 0:
+            if rows.outdated:
+                raise psycopg.OperationalError("another server takes the writes now")
             for notification in rows.connection.notifies(timeout=min(left, LOOK_ALONE_SECONDS), stop_after=1):
                 changes = told_changes(notification.payload, self._name)
                 if changes:

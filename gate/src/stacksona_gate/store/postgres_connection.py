@@ -65,11 +65,11 @@ class _Flag(Int8Dumper):
 
 
 class ConfigurationNeeded(Exception):
-    """A unit is about to change the configuration of a tenant that it does not hold: run it again, holding it."""
+    """A unit is about to change the configuration of tenants that it does not hold: run it again, holding them."""
 
-    def __init__(self, tenant_id: str) -> None:
-        super().__init__(tenant_id)
-        self.tenant_id = tenant_id
+    def __init__(self, tenant_ids: frozenset[str]) -> None:
+        super().__init__(*tenant_ids)
+        self.tenant_ids = tenant_ids
 
 
 class Repeat(Exception):
@@ -162,6 +162,10 @@ class PostgresRows:
         self.content: Encryption = content
         self.changes: list[Change] = []
         self.keys_in_use: dict[str, bytes] = {}
+        self.outdated = False
+        """Set from another thread: another server takes the writes now."""
+        self.warning: str | None = None
+        """The last warning of the server."""
         self._columns = columns
         self._held: frozenset[str] = frozenset()
         if read_only:
@@ -170,6 +174,7 @@ class PostgresRows:
         # Every number as eight bytes: else each size of numbers would be prepared as a statement of its own.
         self.connection.adapters.register_dumper(int, Int8Dumper)
         self.connection.adapters.register_dumper(bool, _Flag)
+        self.connection.add_notice_handler(self._noticed)
         try:
             self.pooled = self._is_pooled()
         except BaseException:
@@ -217,9 +222,9 @@ class PostgresRows:
         self.keys_in_use |= {row[0]: bytes.fromhex(row[2]) for row in found if row[2] is not None}
         return {row[0]: row[1] for row in found}
 
-    def change_configuration(self, tenant_id: str) -> None:
-        if tenant_id not in self._held:
-            raise ConfigurationNeeded(tenant_id)
+    def change_configuration(self, tenant_ids: Sequence[str]) -> None:
+        if not self._held.issuperset(tenant_ids):
+            raise ConfigurationNeeded(frozenset(tenant_ids))
 
     def begin(self, how: str, held: frozenset[str] = frozenset()) -> None:
         """Begins a transaction. ``held``: tenants whose configuration nobody else uses or changes meanwhile."""
@@ -227,8 +232,11 @@ class PostgresRows:
         self.keys_in_use = {}
         self._held = held
         self.execute(how)
-        for number in sorted(lock_number(tenant_id) for tenant_id in held):
-            self.all("SELECT pg_advisory_xact_lock($1)", number)
+        if held:
+            self.all(
+                "SELECT pg_advisory_xact_lock(number) FROM unnest(CAST($1 AS BIGINT[])) AS number",
+                array_literal(sorted(lock_number(tenant_id) for tenant_id in held)),
+            )
 
     def execute(self, sql: str) -> None:
         """Statements of the driver's own: BEGIN, COMMIT and the like, in one message."""
@@ -240,9 +248,13 @@ class PostgresRows:
         with socket.socket(fileno=os.dup(self.connection.fileno())) as ours:
             ours.shutdown(socket.SHUT_RDWR)
 
+    def _noticed(self, notice: psycopg.errors.Diagnostic) -> None:
+        if notice.severity_nonlocalized == "WARNING":
+            self.warning = notice.message_primary
+
     @property
     def broken(self) -> bool:
-        return self.connection.closed
+        return self.connection.closed or self.outdated
 
     def close(self) -> None:
         self.connection.close()

@@ -56,6 +56,12 @@ class Patience(threading.Thread):
             with self._lock:
                 self._ends.pop(rows, None)
 
+    def hasten(self, rows: PostgresRows) -> None:
+        """Cuts a connection at the next look if anybody waits for it."""
+        with self._lock:
+            if rows in self._ends:
+                self._ends[rows] = 0.0
+
     def stop(self) -> None:
         self._stopped.set()
         self.join()
@@ -106,6 +112,13 @@ class Line:
                     raise
                 return result, rows.changes
 
+    @contextmanager
+    def limited(self) -> Iterator[PostgresRows]:
+        """The connection without a transaction, cut when it takes too long. Raises psycopg.OperationalError."""
+        rows, _ = self.opened()
+        with self._patience.limited(rows, self._seconds):
+            yield rows
+
     def opened(self) -> tuple[PostgresRows, Tx]:
         """Raises psycopg.OperationalError."""
         if self._open is not None and self._open[0].broken:
@@ -123,12 +136,15 @@ class Line:
 
     def _commit(self, rows: PostgresRows) -> None:
         self._tell("decision.before_commit", rows)
+        rows.warning = None
         try:
             rows.execute("COMMIT")
         except psycopg.OperationalError as error:
             if error.sqlstate is not None and error.sqlstate.startswith("40"):
                 raise  # it was undone for certain
             raise Unavailable(UNKNOWN, retry_after=5) from error
+        if rows.warning is not None:  # somebody cancelled the wait for the standby: PostgreSQL commits and warns
+            raise Unavailable(UNKNOWN, retry_after=5) from psycopg.OperationalError(rows.warning)
         self._tell("decision.after_commit", rows)
 
     def _tell(self, point: str, rows: PostgresRows) -> None:

@@ -143,7 +143,7 @@ class Units(threading.Thread):
                 return self._line.transact(how, lambda rows, tx: unit.run(tx), held)
             except ConfigurationNeeded as needed:
                 # Who changes configuration has it alone from the start: what it looked at before may have moved.
-                how, held = HELD, held | {needed.tenant_id}
+                how, held = HELD, held | needed.tenant_ids
             except Exception as error:
                 if not is_undone_by_another(error):
                     raise

@@ -55,8 +55,8 @@ class Rows(Protocol):
         """The versions of tenants' configuration, none of which changes until the transaction ends."""
         ...
 
-    def change_configuration(self, tenant_id: str) -> None:
-        """Before a tenant's configuration changes: waits for those that hold it, and keeps others out."""
+    def change_configuration(self, tenant_ids: Sequence[str]) -> None:
+        """Before tenants' configuration changes: waits for those that hold it, and keeps others out."""
         ...
 
     for_update: str

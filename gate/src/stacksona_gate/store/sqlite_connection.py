@@ -144,7 +144,7 @@ class SQLiteRows:
         marks = ", ".join(f"${i + 1}" for i in range(len(tenant_ids)))
         return dict(self.all(f"SELECT id, config_version FROM tenants WHERE id IN ({marks})", *tenant_ids))  # noqa: S608
 
-    def change_configuration(self, tenant_id: str) -> None:
+    def change_configuration(self, tenant_ids: Sequence[str]) -> None:
         """The one writer has it."""
 
     def forget_keys(self) -> None:

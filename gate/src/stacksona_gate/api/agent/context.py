@@ -55,7 +55,7 @@ class Context:
             reason_code=error.kind,
         )
         try:
-            await gate.store.write(lambda tx: tx.audit.append(entry))
+            await gate.store.write(lambda tx: tx.audit.append(entry), holds=True)
         except Unavailable:
             return  # the caller's refusal stands without its row; there is nothing to undo
 

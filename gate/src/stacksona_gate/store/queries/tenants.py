@@ -35,12 +35,17 @@ class TenantQueries:
         self._rows.run(TENANTS.insert, *TENANTS.values(tenant))
 
     def bump_config(self, tenant_id: str) -> int:
-        self._rows.change_configuration(tenant_id)
+        self._rows.change_configuration([tenant_id])
         row = self._rows.one(
             "UPDATE tenants SET config_version = config_version + 1 WHERE id = $1 RETURNING config_version", tenant_id
         )
         self._rows.changes.append(Change(tenant_id, CONFIGURATION))
         return int(row[0]) if row else 0
+
+    def bump_all_configs(self) -> None:
+        self._rows.change_configuration([tenant.id for tenant in self.list_all()])
+        moved = self._rows.all("UPDATE tenants SET config_version = config_version + 1 RETURNING id")
+        self._rows.changes += [Change(row[0], CONFIGURATION) for row in moved]
 
     def list_all(self) -> list[Tenant]:
         return TENANTS.list(self._rows.all(f"{TENANTS.select} ORDER BY id"))

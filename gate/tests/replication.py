@@ -1,0 +1,137 @@
+"""Two PostgreSQL servers, one the synchronous standby of the other, made and moved by the guide's own commands."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import psycopg
+from gate.tests.docs.pages import blocks, page
+from gate.tests.postgres import DEBIAN, USER, as_user, environment, free_port, unprivileged, wheel_programs
+
+PAGE: Final = "docs/how-to/failover.md"
+NAMES: Final = ("setup", "standby", "wait", "state", "alone_two", "promote", "rewind", "wait_again", "alone_one")
+"""The guide's commands in their order, after the first block, which names the servers."""
+SETTINGS: Final = """
+listen_addresses = '127.0.0.1'
+unix_socket_directories = ''
+max_connections = 100
+logging_collector = off
+"""
+
+
+@dataclass(slots=True)
+class Pair:
+    """Of one version; nothing is started yet."""
+
+    programs: Path
+    folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="gate-pair-")))
+    ports: tuple[int, int] = field(default_factory=lambda: (free_port(), free_port()))
+
+    @property
+    def data(self) -> tuple[Path, Path]:
+        return self.folder / "one", self.folder / "two"
+
+    def url(self, *numbers: int, user: str = "gate", database: str = "gate") -> str:
+        """The address with these servers; with both, if none is named."""
+        hosts = ",".join(f"127.0.0.1:{self.ports[number]}" for number in numbers or (0, 1))
+        return f"postgresql://{user}@{hosts}/{database}?target_session_attrs=read-write"
+
+    def make(self) -> None:
+        if os.getuid() == 0:
+            shutil.chown(self.folder, *unprivileged())
+        self.shell(f"initdb -D $ONE_DATA -U {USER} -A trust -E UTF8 --locale=C -N >/dev/null")
+        with (self.data[0] / "postgresql.conf").open("a") as file:
+            file.write(SETTINGS)
+        self.shell('pg_ctl -D $ONE_DATA -w -l $ONE_DATA.log -o "-p $ONE_PORT" start >/dev/null')
+        for name in ("setup", "standby", "wait"):
+            self.guide(name)
+
+    def guide(self, name: str) -> str:
+        """Runs one of the guide's commands, as it stands there; what it printed."""
+        return self.shell(blocks(page(PAGE), "sh")[1:][NAMES.index(name)])
+
+    def shell(self, text: str) -> str:
+        """Raises what went wrong."""
+        named = {
+            "ONE": "127.0.0.1",
+            "TWO": "127.0.0.1",
+            "ONE_PORT": str(self.ports[0]),
+            "TWO_PORT": str(self.ports[1]),
+            "ONE_DATA": str(self.data[0]),
+            "TWO_DATA": str(self.data[1]),
+            "PGUSER": USER,
+            "PGDATABASE": USER,
+            "PATH": f"{self.programs}:{os.environ['PATH']}",
+        }
+        done = subprocess.run(
+            ["bash", "-euc", text],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            cwd="/",
+            env=environment() | named,
+            **as_user(),
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"{text}\n{done.stdout}{done.stderr}")
+        return str(done.stdout)
+
+    def ask(self, number: int, sql: str) -> str:
+        """What a query says, as an administrator, directly at one of the servers."""
+        url = self.url(number, user=USER).partition("?")[0]
+        with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
+            row = connection.execute(sql.encode()).fetchone()
+        return "" if row is None else str(row[0])
+
+    def signal(self, number: int, what: signal.Signals) -> None:
+        """To a server and all its processes."""
+        first = int((self.data[number] / "postmaster.pid").read_text().splitlines()[0])
+        for process in (first, *_children(first)):
+            with suppress(ProcessLookupError):
+                os.kill(process, what)
+
+    def kill(self, number: int) -> None:
+        """As when the machine loses its power, except that the disk keeps what the system was told to write."""
+        self.signal(number, signal.SIGSTOP)  # nobody commits anything while the others die
+        self.signal(number, signal.SIGKILL)
+
+    def start(self, number: int) -> None:
+        name = ("ONE", "TWO")[number]
+        self.shell(f'pg_ctl -D ${name}_DATA -w -l ${name}_DATA.log -o "-p ${name}_PORT" start >/dev/null')
+
+    def remove(self) -> None:
+        for number in (0, 1):
+            with suppress(FileNotFoundError, IndexError, ValueError):
+                self.kill(number)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _children(parent: int) -> list[int]:
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with suppress(OSError):
+                if int((folder / "stat").read_text().rpartition(")")[2].split()[1]) == parent:
+                    found.append(int(folder.name))
+    return found
+
+
+@contextmanager
+def pair(version: int) -> Iterator[Pair]:
+    """Replicating."""
+    made = Pair(DEBIAN if version == 15 else wheel_programs())
+    try:
+        made.make()
+        yield made
+    finally:
+        made.remove()
