@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Final, Protocol
 
-from bench import decisions, deliveries, expiry, growth, longpoll, proofs, reads, startup
+from bench import decisions, deliveries, expiry, growth, longpoll, nodes, proofs, reads, startup
 from bench.findings import save_lines
 from bench.loader import Loader
 from bench.processes import raise_file_limit, workspace
@@ -20,6 +20,7 @@ class Measurement(Protocol):
 
 MEASUREMENTS: Final[dict[str, Measurement]] = {
     "decisions": decisions.measure,
+    "postgresql": nodes.measure,
     "deliveries": deliveries.measure,
     "reads": reads.measure,
     "longpoll": longpoll.measure,

@@ -25,7 +25,7 @@ class Tally:
     """What all callers have seen so far."""
 
     def __init__(self, template: bytes, seed: int) -> None:
-        self._template = template
+        self._templates = template.split(b"\0")
         self._numbered = b"%08x" in template
         self._random = random.Random(seed)
         self._count = 0
@@ -36,7 +36,8 @@ class Tally:
 
     def next_request(self) -> bytes:
         self._count += 1
-        return self._template % (self._random.getrandbits(31), self._count) if self._numbered else self._template
+        template = self._templates[self._count % len(self._templates)]
+        return template % (self._random.getrandbits(31), self._count) if self._numbered else template
 
 
 class Caller(asyncio.Protocol):

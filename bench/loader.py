@@ -21,16 +21,16 @@ function done(summary, latency, requests)
     summary.requests, summary.duration / 1000000, latency:percentile(50), latency:percentile(99),
     summary.errors.status, lost))
 end
-local count, text = 0, ""
+local count, texts = 0, {}
 function init(args)
   local file = io.open(args[1], "rb")
-  text = file:read("*a")
+  for text in file:read("*a"):gmatch("[^%z]+") do texts[#texts + 1] = text end
   file:close()
   math.randomseed(tonumber(args[2]))
 end
 function request()
   count = count + 1
-  return string.format(text, math.random(0, 2147483647), count)
+  return string.format(texts[count % #texts + 1], math.random(0, 2147483647), count)
 end
 """
 
@@ -61,9 +61,11 @@ class Loader:
         self._seed = 0
 
     def run(self, port: int, text: str, callers: int, seconds: int) -> Run:
-        """``text`` may hold ``%08x`` twice: each request gets numbers of its own. Raises BenchBroken."""
+        """``text`` may hold ``%08x`` twice: each request gets numbers of its own. Several texts, separated by zero bytes,
+        are sent in turn. Raises BenchBroken.
+        """
         self._seed += 1
-        file = self._folder / "request.txt"
+        file = self._folder / f"request-{port}.txt"
         file.write_text(text, newline="")
         command = self._wrk_command(port, file) if self._wrk else self._python_command(port, file)
         filled = [part.format(callers=callers, seconds=seconds) for part in command]
@@ -71,7 +73,7 @@ class Loader:
         return _read(ended)
 
     def _wrk_command(self, port: int, file: Path) -> list[str]:
-        script = self._folder / "load.lua"
+        script = self._folder / f"load-{port}.lua"
         script.write_text(_SCRIPT)
         seed = str(self._seed)
         command = [str(self._wrk), "-t1", "-c{callers}", "-d{seconds}s", "--timeout", "30s", "-s", str(script)]

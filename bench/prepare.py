@@ -19,7 +19,7 @@ from stacksona_gate.service.installation import DEFAULT_TENANT
 from stacksona_gate.service.people import create_user, sign_in
 from stacksona_gate.service.policies import apply_policy
 from stacksona_gate.service.secrets import hash_password
-from stacksona_gate.store.base import Tx
+from stacksona_gate.store.base import Tenant, Tx
 
 ADMIN_EMAIL: Final = "bench@example.com"
 ROOT_SECRET: Final = "the root secret of databases that measurements make and drop"
@@ -63,23 +63,37 @@ def prepare(folder: Path, name: str, *, agents: int = 1) -> Prepared:
     return prepare_database(f"sqlite:///{folder / name}.db", agents=agents)
 
 
-def prepare_database(url: str, *, agents: int = 1) -> Prepared:
-    """The same in an empty database."""
-    return asyncio.run(_prepare(url, agents))
+def prepare_database(url: str, *, agents: int = 1, tenants: int = 0) -> Prepared:
+    """The same in an empty database. ``tenants``: so many workspaces besides, with one agent each; their agents follow
+    the default workspace's."""
+    return asyncio.run(_prepare(url, agents, tenants))
 
 
-async def _prepare(url: str, agents: int) -> Prepared:
+async def _prepare(url: str, agents: int, tenants: int) -> Prepared:
     async with opened(settings_for(url)) as gate:
         created = await gate.store.write(lambda tx: _fill(tx, gate, agents))
+        for number in range(tenants):
+            created += await gate.store.write(lambda tx, number=number: _add_tenant(tx, gate, f"tenant-{number}"))  # type: ignore[misc]
         signed_in = await sign_in(gate, DEFAULT_TENANT, ADMIN_EMAIL, _PASSWORD, "127.0.0.1")
     return Prepared(url, tuple(agent for agent, _ in created), tuple(key for _, key in created), signed_in.cookie)
 
 
 def _fill(tx: Tx, gate: Gate, agents: int) -> list[tuple[str, str]]:
+    create_user(
+        tx, gate.env, COMMAND_LINE, DEFAULT_TENANT, ADMIN_EMAIL, ADMIN, hash_password(_PASSWORD), name="Bench"
+    )
+    return _furnish(tx, gate, DEFAULT_TENANT, agents)
+
+
+def _add_tenant(tx: Tx, gate: Gate, tenant_id: str) -> list[tuple[str, str]]:
+    tx.tenants.insert(Tenant(tenant_id, tenant_id, 1, 0, gate.env.now()))
+    return _furnish(tx, gate, tenant_id, 1)
+
+
+def _furnish(tx: Tx, gate: Gate, tenant_id: str, agents: int) -> list[tuple[str, str]]:
     env, actor = gate.env, COMMAND_LINE
-    create_user(tx, env, actor, DEFAULT_TENANT, ADMIN_EMAIL, ADMIN, hash_password(_PASSWORD), name="Bench")
-    apply_policy(tx, env, actor, DEFAULT_TENANT, parse_policy(POLICY))
-    made = [create_agent(tx, env, gate.root, actor, DEFAULT_TENANT, f"agent-{number}") for number in range(agents)]
+    apply_policy(tx, env, actor, tenant_id, parse_policy(POLICY))
+    made = [create_agent(tx, env, gate.root, actor, tenant_id, f"agent-{number}") for number in range(agents)]
     return [(created.made.id, created.key) for created in made]
 
 

@@ -5,10 +5,19 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import apsw
+import psycopg
 
 from bench.report import BenchBroken
+
+_QUESTIONS: Final = (
+    "SELECT COUNT(*) FROM requests WHERE seq > {requests}",
+    "SELECT COUNT(*) FROM requests WHERE seq > {requests} AND status = 'allow' AND approval_id IS NOT NULL",
+    "SELECT COUNT(*) FROM audit WHERE seq > {entries} AND event IN ('request.decided', 'thread.opened')",
+)
+_MARKS: Final = ("SELECT COALESCE(MAX(seq), 0) FROM requests", "SELECT COALESCE(MAX(seq), 0) FROM audit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +29,32 @@ class Rows:
     entries: int
 
 
-def count(database: Path) -> Rows:
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The last rows of a moment: what comes after is counted without going through all that was there."""
+
+    requests: int = 0
+    entries: int = 0
+
+
+def count(database: Path | str, since: Mark | None = None) -> Rows:
+    """Of a file, or of an address of PostgreSQL. ``since``: only what came after."""
+    mark = since or Mark()
+    asked = [sql.format(requests=mark.requests, entries=mark.entries) for sql in _QUESTIONS]
+    return Rows(*_numbers(database, asked))
+
+
+def mark(database: Path | str) -> Mark:
+    """Where a database stands now."""
+    return Mark(*_numbers(database, _MARKS))
+
+
+def _numbers(database: Path | str, questions: tuple[str, ...] | list[str]) -> list[int]:
+    if isinstance(database, str):
+        with psycopg.connect(database, autocommit=True) as server:
+            return [int((server.execute(sql.encode()).fetchone() or (0,))[0]) for sql in questions]
     with closing(apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
-        return Rows(
-            _number(connection, "SELECT COUNT(*) FROM requests"),
-            _number(connection, "SELECT COUNT(*) FROM requests WHERE status = 'allow' AND approval_id IS NOT NULL"),
-            _number(connection, "SELECT COUNT(*) FROM audit WHERE event IN ('request.decided', 'thread.opened')"),
-        )
+        return [_number(connection, sql) for sql in questions]
 
 
 def _number(connection: apsw.Connection, sql: str) -> int:
@@ -46,3 +74,8 @@ def check(before: Rows, after: Rows, answered: int, unread: int) -> str:
     if not requests == allowed == entries or not answered <= requests <= answered + unread:
         raise BenchBroken(f"rows on disk do not match: {found}, at most {unread} unread")
     return found
+
+
+def check_since(database: Path | str, since: Mark, answered: int, unread: int) -> str:
+    """As ``check``, of what came after a mark."""
+    return check(Rows(0, 0, 0), count(database, since), answered, unread)

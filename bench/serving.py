@@ -21,14 +21,15 @@ from stacksona_gate import main as wiring
 from stacksona_gate.api.agent.context import Context
 from stacksona_gate.api.http import Call, Reply, json_reply
 from stacksona_gate.api.routing import Operation, build_routes
-from stacksona_gate.config import Settings, sqlite_path
+from stacksona_gate.config import Settings, is_postgresql, sqlite_path
 from stacksona_gate.domain.people import User
 from stacksona_gate.domain.requests import ThreadFilter
 from stacksona_gate.logs import configure_logging
 from stacksona_gate.service import reviews
 from stacksona_gate.service.gate import Gate
 from stacksona_gate.service.installation import DEFAULT_TENANT
-from stacksona_gate.store.base import Stored, Submission, Submitted, Tx
+from stacksona_gate.store.base import DatabaseStore, Stored, Submission, Submitted, Tx
+from stacksona_gate.store.postgres import PostgresStore
 from stacksona_gate.store.sqlite import SQLiteStore
 
 _BODY_MOST: Final = 4 * 1024 * 1024
@@ -37,6 +38,13 @@ _PAGE: Final = 50
 
 class NullStore(SQLiteStore):
     """A store that keeps no decision: everything but the disk and the writer's thread. Reads are real."""
+
+    async def submit(self, submission: Submission) -> Submitted:
+        return Stored()
+
+
+class NullPostgresStore(PostgresStore):
+    """The same on PostgreSQL."""
 
     async def submit(self, submission: Submission) -> Submitted:
         return Stored()
@@ -108,7 +116,9 @@ def _add_routes() -> None:
 
 
 def _store_nothing() -> None:
-    def open_null(settings: Settings) -> SQLiteStore:
+    def open_null(settings: Settings) -> DatabaseStore:
+        if is_postgresql(settings.database_url):
+            return NullPostgresStore(settings.database_url)
         return NullStore(sqlite_path(settings.database_url))
 
     wiring.open_store = open_null
