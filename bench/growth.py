@@ -1,108 +1,144 @@
-"""A million requests in the file, against an empty one."""
+"""A million requests, or ten, in the database, against an empty one."""
 
 from __future__ import annotations
 
+import shutil
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Final
 
 from bench import records
-from bench.client import Connection, ask
+from bench.client import Connection
 from bench.decisions import check_answer
 from bench.fill import fill
 from bench.loader import Loader, Run
-from bench.prepare import Prepared, get_text, prepare, request_template
+from bench.peers.postgres import create_database, postgres
+from bench.prepare import Prepared, get_text, prepare, prepare_database, request_template
 from bench.processes import Server, serving
 from bench.report import BenchBroken, Line, percentile, ratios, spread
 from bench.speed import aimed
 
 _CALLERS: Final = 64
 _SETTLE_SECONDS: Final = 0.5
+MILLION: Final = 1_000_000
+TEN_MILLION_BYTES: Final = 60_000_000_000
+"""What ten million requests take, with room for what is written meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """A database's name in findings and for people, with the two databases: an empty one, and one with a past."""
+
+    name: str
+    shown: str
+    empty: Prepared
+    grown: Prepared
+    requests: int
+
+    def kept(self, what: str) -> str:
+        """The name of a finding."""
+        number = self.requests
+        size = f"{number // 1_000_000}m" if number >= 1_000_000 else f"{number // 1000}k"
+        return f"growth.{what}.{self.name}.{size}"
 
 
 def measure(folder: Path, loader: Loader, *, quick: bool) -> list[Line]:
-    """Raises BenchBroken."""
-    number = 100_000 if quick else 1_000_000
-    rounds, seconds, pages = (3, 1, 100) if quick else (7, 2, 300)
-    empty, grown = prepare(folder, "empty"), prepare(folder, "grown")
+    """A million requests. Raises BenchBroken."""
+    return [*_on_sqlite(folder, loader, MILLION, quick=quick), *_on_postgresql(folder, loader, MILLION, quick=quick)]
+
+
+def measure_most(folder: Path, loader: Loader, *, quick: bool) -> list[Line]:
+    """Ten million requests, one database after the other: each takes tens of gigabytes. Raises BenchBroken."""
+    free = shutil.disk_usage(folder).free
+    if free < TEN_MILLION_BYTES:
+        raise BenchBroken(f"{free / 1e9:.0f} GB free, ten million requests need {TEN_MILLION_BYTES / 1e9:.0f}")
+    number = 10 * MILLION
+    return [*_on_sqlite(folder, loader, number, quick=quick), *_on_postgresql(folder, loader, number, quick=quick)]
+
+
+def _on_sqlite(folder: Path, loader: Loader, number: int, *, quick: bool) -> list[Line]:
+    with TemporaryDirectory(dir=folder) as name:
+        own = Path(name)
+        grown = Grown("sqlite", "SQLite", prepare(own, "empty"), prepare(own, "grown"), number)
+        return _measured(grown, loader, quick=quick)
+
+
+def _on_postgresql(folder: Path, loader: Loader, number: int, *, quick: bool) -> list[Line]:
+    with postgres() as address:
+        empty, past = (prepare_database(create_database(address, name)) for name in ("empty", "grown"))
+        return _measured(Grown("postgresql", "PostgreSQL", empty, past, number), loader, quick=quick)
+
+
+def _measured(over: Grown, loader: Loader, *, quick: bool) -> list[Line]:
+    rounds, seconds, pages = (4, 2, 100) if quick else (7, 3, 300)
     begun = time.perf_counter()
-    fill(grown, number)
-    size = grown.path.stat().st_size / 1e9
-    print(f"growth: filled with {number:,} requests, {size:.1f} GB, in {time.perf_counter() - begun:.0f} s", flush=True)
+    fill(over.grown, over.requests)
+    size, taken = records.size(over.grown.database) / 1e9, time.perf_counter() - begun
+    print(f"growth: {over.shown} filled with {over.requests:,} requests, {size:.1f} GB, in {taken:.0f} s", flush=True)
     with ExitStack() as stack:
-        files = [(prepared, stack.enter_context(serving(prepared.path))) for prepared in (empty, grown)]
-        lines = _rates(files, loader, rounds, seconds, number)
-        return [*lines, *_pages(grown, files[1][1], loader, pages, number)]
+        servers = [stack.enter_context(serving(each.database)) for each in (over.empty, over.grown)]
+        lines = _rates(over, servers, loader, rounds, seconds)
+        return [*lines, *_pages(over, servers[1], loader, pages)]
 
 
-def _rates(files: list[tuple[Prepared, Server]], loader: Loader, rounds: int, seconds: int, number: int) -> list[Line]:
-    """The decision rate of both files in turn."""
+def _rates(over: Grown, servers: Sequence[Server], loader: Loader, rounds: int, seconds: int) -> list[Line]:
+    """The decision rate of both databases in turn."""
+    databases = (over.empty, over.grown)
     runs: list[list[Run]] = [[], []]
-    texts = [request_template(server.port, prepared.keys[0]) for prepared, server in files]
-    for (_, server), text in zip(files, texts, strict=True):
+    texts = [request_template(server.port, each.keys[0]) for each, server in zip(databases, servers, strict=True)]
+    for server, text in zip(servers, texts, strict=True):
         check_answer(server.port, text)
-        loader.run(server.port, text, _CALLERS, 1)
+        loader.run(server.port, text, _CALLERS, 2)
     time.sleep(_SETTLE_SECONDS)
-    before = [records.count(prepared.path) for prepared, _ in files]
+    before = [records.mark(each.database) for each in databases]
     for turn in range(rounds):
         for i in (0, 1) if turn % 2 else (1, 0):
-            runs[i].append(loader.run(files[i][1].port, texts[i], _CALLERS, seconds))
+            runs[i].append(loader.run(servers[i].port, texts[i], _CALLERS, seconds))
             time.sleep(_SETTLE_SECONDS)
-    for i, (prepared, _) in enumerate(files):
+    for i, each in enumerate(databases):
         answered = sum(run.answers for run in runs[i])
-        found = records.check(before[i], records.count(prepared.path), answered, rounds * _CALLERS)
-        print(f"growth: rows on disk of the {('empty', 'grown')[i]} file: {found}")
+        found = records.check_since(each.database, before[i], answered, rounds * _CALLERS)
+        print(f"growth: rows on disk of the {('empty', 'grown')[i]} database: {found}")
     empty, grown = ([run.rate for run in side] for side in runs)
-    ratio = ratios(grown, empty)
-    memory = ratios(*([server.resident_bytes()] for _, server in reversed(files)))
+    memory = ratios(*([server.resident_bytes()] for server in reversed(servers)))
+    told = f"{over.shown}, {over.requests:,} requests"
     return [
-        Line(f"{_CALLERS} callers, empty file", f"{spread(empty)}/s"),
-        Line(f"{_CALLERS} callers, {number:,} requests", f"{spread(grown)}/s"),
-        aimed(f"growth.{_size(number)}", f"{number:,} requests / empty", ratio),
-        aimed(f"growth.memory.{_size(number)}", f"memory of the server, {number:,} requests / empty", memory),
+        Line(f"{_CALLERS} callers, {over.shown}, empty", f"{spread(empty)}/s"),
+        Line(f"{_CALLERS} callers, {told}", f"{spread(grown)}/s"),
+        aimed(over.kept("rate"), f"{told} / empty", ratios(grown, empty)),
+        aimed(over.kept("memory"), f"server's memory, {told} / empty", memory),
     ]
 
 
-def _pages(prepared: Prepared, server: Server, loader: Loader, pages: int, number: int) -> list[Line]:
+def _pages(over: Grown, server: Server, loader: Loader, pages: int) -> list[Line]:
     """The inbox's first page, alone and while callers ask; and the folder of what people rejected."""
-    what, first, rejected = _texts(prepared, server.port)
+    first, rejected = (
+        get_text(server.port, f"/inbox{end}", cookie=over.grown.cookie) for end in ("", "?folder=rejected")
+    )
     quiet = _page_times(server.port, first, pages)
     other = _page_times(server.port, rejected, pages, seconds=10)
-    busy_text = request_template(server.port, prepared.keys[0])
+    busy_text = request_template(server.port, over.grown.keys[0])
     load = Thread(target=loader.run, args=(server.port, busy_text, _CALLERS, 6))
     load.start()
     time.sleep(1)
     busy = _page_times(server.port, first, pages, seconds=4)
     load.join()
-    told = f"{what}, {number:,} requests"
+    told = f"inbox's first page, {over.shown}, {over.requests:,}"
     p95 = spread([percentile(quiet, 95)])
     return [
-        aimed(f"growth.inbox.{_size(number)}", told, p95, _told(quiet)),
+        aimed(over.kept("inbox"), told, p95, _told(quiet)),
         Line("  the same, folder of the rejected", _told(other)),
         Line(f"  the same while {_CALLERS} callers ask", _told(busy)),
     ]
 
 
-def _size(number: int) -> str:
-    return f"{number // 1_000_000}m" if number >= 1_000_000 else f"{number // 1000}k"
-
-
 def _told(taken: list[float]) -> str:
     return f"p50 {percentile(taken, 50):.1f} p95 {percentile(taken, 95):.1f} ms"
-
-
-def _texts(prepared: Prepared, port: int) -> tuple[str, str, str]:
-    """The pages themselves where pages are served, else what they read."""
-    what, path = "the inbox's first page", "/inbox"
-    if ask(port, get_text(port, path, cookie=prepared.cookie))[0] != 200:
-        what, path = "what the inbox's first page reads", "/bench/first-page"
-    return (
-        what,
-        get_text(port, path, cookie=prepared.cookie),
-        get_text(port, path + "?folder=rejected", cookie=prepared.cookie),
-    )
 
 
 def _page_times(port: int, text: str, pages: int, *, seconds: float = 60.0) -> list[float]:

@@ -61,8 +61,8 @@ class Loader:
         self._seed = 0
 
     def run(self, port: int, text: str, callers: int, seconds: int) -> Run:
-        """``text`` may hold ``%08x`` twice: each request gets numbers of its own. Several texts, separated by zero bytes,
-        are sent in turn. Raises BenchBroken.
+        """``text`` may hold ``%08x`` twice: each request gets numbers of its own. Texts with zero bytes between
+        them are sent in turn. Raises BenchBroken.
         """
         self._seed += 1
         file = self._folder / f"request-{port}.txt"

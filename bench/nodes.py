@@ -112,7 +112,8 @@ def _rows(cells: dict[str, Cell]) -> Iterator[Line]:
         for name, cell in cells.items():
             if callers in cell.rates:
                 p50, p99 = (
-                    spread([getattr(run, point) / 1000 for run in cell.runs[callers]]).middle for point in ("p50", "p99")
+                    spread([getattr(run, point) / 1000 for run in cell.runs[callers]]).middle
+                    for point in ("p50", "p99")
                 )
                 measured = f"{spread(cell.rates[callers])}/s, CPU {spread(cell.computed[callers]).middle:.0f} µs"
                 yield Line(f"{callers:>3} callers, {name}", measured, f"p50 {p50:.2f} p99 {p99:.2f} ms")
@@ -122,7 +123,9 @@ def _lines(cells: dict[str, Cell], told: str) -> Iterator[Line]:
     rates = {name: cell.rates[CALLERS] for name, cell in cells.items()}
     over = spread([run.p99 / run.p50 for run in cells[ONE].runs[CALLERS]])
     start = f" {CALLERS} callers, "
-    yield aimed("decision.postgresql.unstored", start + "durable / nothing", ratios(rates[ONE], rates[UNSTORED]), on=told)
+    yield aimed(
+        "decision.postgresql.unstored", start + "durable / nothing", ratios(rates[ONE], rates[UNSTORED]), on=told
+    )
     yield aimed("decision.postgresql.p99", start + "durable, p99 / p50", over, on=told)
     yield aimed("decision.postgresql.two_nodes", start + "two nodes / one", ratios(rates[TWO], rates[ONE]), on=told)
     yield aimed(

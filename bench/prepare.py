@@ -57,6 +57,11 @@ class Prepared:
         """Of an SQLite file."""
         return Path(sqlite_path(self.url))
 
+    @property
+    def database(self) -> Path | str:
+        """The file, or the address."""
+        return self.url if is_postgresql(self.url) else self.path
+
 
 def prepare(folder: Path, name: str, *, agents: int = 1) -> Prepared:
     """Makes ``name``.db with so many agents, signed approvals on."""
@@ -79,9 +84,7 @@ async def _prepare(url: str, agents: int, tenants: int) -> Prepared:
 
 
 def _fill(tx: Tx, gate: Gate, agents: int) -> list[tuple[str, str]]:
-    create_user(
-        tx, gate.env, COMMAND_LINE, DEFAULT_TENANT, ADMIN_EMAIL, ADMIN, hash_password(_PASSWORD), name="Bench"
-    )
+    create_user(tx, gate.env, COMMAND_LINE, DEFAULT_TENANT, ADMIN_EMAIL, ADMIN, hash_password(_PASSWORD), name="Bench")
     return _furnish(tx, gate, DEFAULT_TENANT, agents)
 
 

@@ -9,24 +9,21 @@ import asyncio
 import os
 import random
 import time
-from base64 import b64encode
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+from bench.fill import Tiles, edge_of, sign_tree
 from bench.loader import Loader
 from bench.prepare import settings_for
 from bench.report import BenchBroken, Line, percentile
 from stacksona_gate.domain import merkle
-from stacksona_gate.domain.checkpoints import sign_checkpoint
 from stacksona_gate.domain.merkle import HASH_BYTES, TILE_WIDTH
-from stacksona_gate.domain.sealed_log import KeptCheckpoint
 from stacksona_gate.main import opened
 from stacksona_gate.service.gate import Gate
 from stacksona_gate.service.installation import DEFAULT_TENANT
 from stacksona_gate.service.log import consistency, inclusion
-from stacksona_gate.service.log_keys import log_signer
 from stacksona_gate.store.base import Tx
 
 ENTRIES: Final = 10_000_000
@@ -39,7 +36,6 @@ _PIECE: Final = TILE_WIDTH * TILE_WIDTH
 Taken = tuple[float, float]
 """Milliseconds that passed, and those in which this thread computed, which other programs do not move."""
 Check = Callable[[list[bytes]], bool]
-Tiles = dict[tuple[int, int], bytes]
 
 
 def measure(folder: Path, loader: Loader, *, quick: bool) -> list[Line]:
@@ -91,30 +87,15 @@ async def _grow(gate: Gate, size: int) -> dict[int, bytes]:
         appended = merkle.append(partial(_read, edge), grown, hashes)
         tiles = dict(appended.tiles)
         await gate.store.write(lambda tx, tiles=tiles: tx.log.put_tiles(DEFAULT_TENANT, tiles))  # type: ignore[misc]
-        edge = _edge(edge | tiles)
+        edge = edge_of(edge | tiles)
         grown = appended.size
         roots[grown] = appended.root
-    await gate.store.write(lambda tx: _sign(tx, gate, grown, roots[grown]))
+    await gate.store.write(lambda tx: sign_tree(tx, gate, grown, roots[grown]))
     return roots
 
 
 def _read(tiles: Tiles, level: int, number: int) -> bytes:
     return tiles.get((level, number), b"")
-
-
-def _edge(tiles: Tiles) -> Tiles:
-    """The last tile of each level, which is all that appending reads."""
-    last: dict[int, int] = {}
-    for level, number in tiles:
-        last[level] = max(number, last.get(level, 0))
-    return {(level, number): tiles[level, number] for level, number in last.items()}
-
-
-def _sign(tx: Tx, gate: Gate, size: int, root: bytes) -> None:
-    signer = log_signer(tx, gate.root, DEFAULT_TENANT)
-    made = sign_checkpoint(size, root, signer.key, signer.sign)
-    kept = KeptCheckpoint(DEFAULT_TENANT, size, b64encode(root).decode(), made.note, gate.env.now(), None)
-    tx.log.insert_checkpoint(kept)
 
 
 def _count_tiles(tx: Tx, size: int) -> int:

@@ -49,6 +49,13 @@ def mark(database: Path | str) -> Mark:
     return Mark(*_numbers(database, _MARKS))
 
 
+def size(database: Path | str) -> int:
+    """Bytes."""
+    if isinstance(database, str):
+        return _numbers(database, ["SELECT pg_database_size(current_database())"])[0]
+    return database.stat().st_size
+
+
 def _numbers(database: Path | str, questions: tuple[str, ...] | list[str]) -> list[int]:
     if isinstance(database, str):
         with psycopg.connect(database, autocommit=True) as server:

@@ -23,7 +23,6 @@ from stacksona_gate.api.http import Call, Reply, json_reply
 from stacksona_gate.api.routing import Operation, build_routes
 from stacksona_gate.config import Settings, is_postgresql, sqlite_path
 from stacksona_gate.domain.people import User
-from stacksona_gate.domain.requests import ThreadFilter
 from stacksona_gate.logs import configure_logging
 from stacksona_gate.service import reviews
 from stacksona_gate.service.gate import Gate
@@ -33,7 +32,6 @@ from stacksona_gate.store.postgres import PostgresStore
 from stacksona_gate.store.sqlite import SQLiteStore
 
 _BODY_MOST: Final = 4 * 1024 * 1024
-_PAGE: Final = 50
 
 
 class NullStore(SQLiteStore):
@@ -69,20 +67,6 @@ async def _approve(gate: Gate, user: User, thread_id: str) -> None:
     await gate.store.write(lambda tx: reviews.review(tx, gate.env, user, thread_id, verdict))
 
 
-async def get_first_page(context: Context, call: Call) -> Reply:
-    """What the inbox reads for its first page, without drawing it."""
-    gate = context.gate
-    user = await gate.store.read(_admin)
-    folder = call.query().get("folder", "new")
-    page, counts = await gate.store.scan(lambda tx: _first_page(tx, user, folder))
-    return json_reply({"threads": len(page.threads), "counts": counts})
-
-
-def _first_page(tx: Tx, user: User, folder: str) -> tuple[reviews.Page, dict[str, int]]:
-    page = reviews.list_threads(tx, user, ThreadFilter(folder=folder, limit=_PAGE))
-    return page, reviews.count_folders(tx, user)
-
-
 def _admin(tx: Tx) -> User:
     user = tx.people.find_user_by_email(DEFAULT_TENANT, ADMIN_EMAIL)
     assert user is not None
@@ -92,7 +76,6 @@ def _admin(tx: Tx) -> User:
 OPERATIONS: Final = (
     Operation("GET", "/null", get_null, "Bench", None),
     Operation("POST", "/bench/approvals", post_approvals, "Bench", None),
-    Operation("GET", "/bench/first-page", get_first_page, "Bench", None),
 )
 
 

@@ -26,6 +26,19 @@ def _most(work: str, finding: str, value: float, unit: str) -> Aim:
     return Aim(work, finding, Target("most", value), f"at most {value:g} {unit}")
 
 
+def _growth(shown: str, name: str) -> tuple[Aim, ...]:
+    """Of one database, with a million requests and with ten."""
+    one, ten = f"{shown}, 1,000,000 requests stored", f"{shown}, 10,000,000 requests stored"
+    return (
+        _least(f"Decisions, {one}", f"growth.rate.{name}.1m", 0.85, "an empty database"),
+        _least(f"Decisions, {ten}", f"growth.rate.{name}.10m", 0.75, "an empty database"),
+        _most(f"First page of the inbox, {one}", f"growth.inbox.{name}.1m", 50, "ms (p95)"),
+        _most(f"First page of the inbox, {ten}", f"growth.inbox.{name}.10m", 50, "ms (p95)"),
+        _most(f"Memory, {one}", f"growth.memory.{name}.1m", 1.1, "times that with none"),
+        _most(f"Memory, {ten}", f"growth.memory.{name}.10m", 1.1, "times that with none"),
+    )
+
+
 AIMS: Final = (
     _least("Durable decision, SQLite, 64 callers", "decision.sqlite.unstored", 0.45, "the same endpoint unstored"),
     _least("Durable decision, SQLite, 64 callers", "decision.sqlite.null", 0.22, "the null endpoint"),
@@ -38,12 +51,8 @@ AIMS: Final = (
     _least("Redemption of an approval (validate)", "read.validate", 0.3, "the null endpoint"),
     _most("Click to wake, same node", "wake.same_node", 20, "ms (p99)"),
     _most("Click to wake, another node", "wake.other_node", 250, "ms (p99)"),
-    _least("Decisions with 1,000,000 requests stored", "growth.1m", 0.85, "an empty database"),
-    _least("Decisions with 10,000,000 requests stored", "growth.10m", 0.75, "an empty database"),
-    _most("First page of the inbox, 1,000,000 requests", "growth.inbox.1m", 50, "ms (p95)"),
-    _most("First page of the inbox, 10,000,000 requests", "growth.inbox.10m", 50, "ms (p95)"),
-    _most("Memory with 1,000,000 requests stored", "growth.memory.1m", 1.1, "times that with none"),
-    _most("Memory with 10,000,000 requests stored", "growth.memory.10m", 1.1, "times that with none"),
+    *_growth("SQLite", "sqlite"),
+    *_growth("PostgreSQL", "postgresql"),
     _most("5,000 long-polls, memory of each", "held.memory", 16, "KB"),
     _least("Decisions beside 5,000 long-polls", "held.decisions", 0.8, "the same without them"),
 )
