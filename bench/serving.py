@@ -90,8 +90,8 @@ def _add_routes() -> None:
     """First in the table: the null endpoint is as fast as an endpoint can be."""
     build_app = wiring.build_app
 
-    def with_bench(gate: Gate) -> tuple[ASGIApp, Context]:
-        app, context = build_app(gate)
+    def with_bench(gate: Gate, access_log: str = "none") -> tuple[ASGIApp, Context]:
+        app, context = build_app(gate, access_log)
         _router(app).routes[:0] = build_routes(OPERATIONS, context)
         return app, context
 

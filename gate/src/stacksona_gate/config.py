@@ -55,6 +55,9 @@ class Settings:
     )
     log_level: str = _setting("info", "debug, info, warning or error")  # type: ignore[assignment]
     log_format: str = _setting("json", "json or console")  # type: ignore[assignment]
+    access_log: str = _setting(  # type: ignore[assignment]
+        "failures", "Calls that get a log line: failures (status 500 and above), all or none"
+    )
     held_requests: int = _setting(1000, "Answers held open at once per agent")  # type: ignore[assignment]
     discovered_tools: int = _setting(500, "Unknown tool names kept per workspace")  # type: ignore[assignment]
     deliveries_per_endpoint: int = _setting(  # type: ignore[assignment]
@@ -95,6 +98,8 @@ def _check(settings: Settings) -> None:
         raise Invalid(f"{variable('log_level')} is debug, info, warning or error, not {settings.log_level!r}")
     if settings.log_format not in ("json", "console"):
         raise Invalid(f"{variable('log_format')} is json or console, not {settings.log_format!r}")
+    if settings.access_log not in ("failures", "all", "none"):
+        raise Invalid(f"{variable('access_log')} is failures, all or none, not {settings.access_log!r}")
     if settings.public_url and not _is_origin(settings.public_url):
         raise Invalid(
             f"{variable('public_url')} is https:// or http:// and a host, without a path, not {settings.public_url!r}"

@@ -28,6 +28,7 @@ from stacksona_gate.api.protocol import GateProtocol
 from stacksona_gate.api.review.export import thread_document as thread_document  # the command line writes it too
 from stacksona_gate.api.review.routes import REVIEW_OPERATIONS
 from stacksona_gate.api.routing import build_routes, not_found
+from stacksona_gate.api.watching import Watch
 from stacksona_gate.config import Settings, is_postgresql, root_secret, sqlite_path, variable
 from stacksona_gate.delivery.addresses import AddressGuard
 from stacksona_gate.delivery.mail import Post, mail_server
@@ -171,15 +172,18 @@ GARBAGE_EVERY: Final = 20_000
 """Allocations between two looks for cycles: decisions make none, and the default looks every few of them."""
 
 
-def build_app(gate: Gate) -> tuple[ASGIApp, Context]:
-    """Everything that is served."""
+def build_app(gate: Gate, access_log: str = "none") -> tuple[ASGIApp, Context]:
+    """Everything that is served. ``access_log``: as the setting."""
     context = Context(gate, Holds(gate.env.limits.held_requests))
+    watch = Watch(gate.env.measures, access_log)
     routes = [
-        *build_routes(AGENT_OPERATIONS, context, context.refused),
-        *build_routes(operations.OPERATIONS, context),
-        *build_routes(DOCS_OPERATIONS, DocsContext(gate.env.public_url)),
+        *build_routes(AGENT_OPERATIONS, context, context.refused, watch),
+        *build_routes(operations.OPERATIONS, context, watch=watch),
+        *build_routes(DOCS_OPERATIONS, DocsContext(gate.env.public_url), watch=watch),
         # Flood counting is shared; who may call is not: an agent's key never reaches a person's handler.
-        *build_routes((*REVIEW_OPERATIONS, *ADMIN_OPERATIONS), PeopleContext(gate, context.draining), context.refused),
+        *build_routes(
+            (*REVIEW_OPERATIONS, *ADMIN_OPERATIONS), PeopleContext(gate, context.draining), context.refused, watch
+        ),
         *web_routes(gate, context.draining),
     ]
     return Router(routes, redirect_slashes=False, default=missing(gate, not_found)), context
@@ -211,7 +215,7 @@ async def serve(settings: Settings, host: str, port: int, *, ready: Ready | None
     tune_interpreter()
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     async with opened(settings, url) as gate:
-        app, context = build_app(gate)
+        app, context = build_app(gate, settings.access_log)
         config = uvicorn.Config(
             app,
             host=host,

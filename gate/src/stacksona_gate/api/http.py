@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -17,7 +17,9 @@ from starlette.types import Receive, Scope, Send
 
 from stacksona_gate.api.bodies import ClientGone, read_body
 from stacksona_gate.api.errors import PROBLEM_TYPE, Problem, problem, problem_of
+from stacksona_gate.api.watching import GONE, Watch, Watched
 from stacksona_gate.domain.errors import FieldError, GateError, Invalid, Malformed
+from stacksona_gate.telemetry.trace import CURRENT, Trace, traced
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +35,6 @@ def _plain_text(value: object) -> str:
 
 
 ENCODER: Final = msgspec.json.Encoder(enc_hook=_plain_text)
-_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
 _NO_STORE: Final = (b"cache-control", b"no-store")
 
 Header = tuple[bytes, bytes]
@@ -42,13 +43,16 @@ Header = tuple[bytes, bytes]
 class Call:
     """One call: its parts are read when they are asked for."""
 
-    __slots__ = ("_receive", "headers", "request_id", "scope")
+    __slots__ = ("_receive", "headers", "request_id", "route", "scope", "trace")
 
-    def __init__(self, scope: Scope, receive: Receive, request_id: str, headers: dict[bytes, bytes]) -> None:
+    def __init__(self, scope: Scope, receive: Receive, trace: Trace, headers: dict[bytes, bytes]) -> None:
         self.scope = scope
         self._receive = receive
         self.headers = headers
-        self.request_id = request_id
+        self.trace = trace
+        self.request_id = trace.http_request_id or ""
+        self.route: str | None = None
+        """Where metrics count it, when not where its operation is counted: an answer that was held."""
 
     @property
     def path(self) -> dict[str, str]:
@@ -160,32 +164,50 @@ class Endpoint:
     ``on_error`` is told of every refusal, so that floods are counted in one place.
     """
 
-    def __init__(self, handler: Handler, on_error: Callable[[Call, GateError], Awaitable[None]] | None = None) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        on_error: Callable[[Call, GateError], Awaitable[None]] | None = None,
+        watched: Watched | None = None,
+    ) -> None:
         self._handler = handler
         self._on_error = on_error
+        self._watched = watched or Watch().of("", "other")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = perf_counter()
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        call = Call(scope, receive, request_id(headers), headers)
+        trace = traced(headers, scope["headers"])
+        CURRENT.set(trace)  # of this call's own task
+        call = Call(scope, receive, trace, headers)
         try:
             reply = await self._handler(call)
         except GateError as error:
             reply = await self._refused(call, error)
         except ClientGone:
+            self._watched.opened(GONE, begun, call.route)
             return
         except Exception:
             log.exception("fault in %s", scope.get("path_params"))
             reply = problem_reply(
                 problem(500, "fault", "the gate has a fault here: nothing was allowed; see its log", call.request_id)
             )
+        if isinstance(reply, Reply):
+            await send_reply(reply, call.request_id, send, head=scope["method"] == "HEAD")
+            if call.route is None:
+                self._watched.done(reply.status, begun)
+            else:
+                self._watched.opened(reply.status, begun, call.route)
+            return
+        self._watched.opened(200, begun)
         if isinstance(reply, Events):
             await _send_events(call, reply, send)
-        elif isinstance(reply, Download):
-            await _send_download(call, reply, send)
         else:
-            await send_reply(reply, call.request_id, send, head=scope["method"] == "HEAD")
+            await _send_download(call, reply, send)
 
     async def _refused(self, call: Call, error: GateError) -> Reply:
+        if error.kind == "too_many":
+            self._watched.measures.limited[error.code] += 1
         if self._on_error is not None:
             await self._on_error(call, error)
         return refused(error, call.request_id)
@@ -201,14 +223,6 @@ def refused(error: GateError, request_id: str) -> Reply:
     if error.kind == "too_large":
         headers = (*headers, (b"connection", b"close"))
     return problem_reply(problem_of(error, request_id), headers)
-
-
-def request_id(headers: dict[bytes, bytes]) -> str:
-    """The caller's, when it is well formed; else a new one."""
-    given = headers.get(b"x-request-id")
-    if given is not None and _REQUEST_ID.fullmatch(given):
-        return given.decode()
-    return os.urandom(16).hex()
 
 
 async def send_reply(reply: Reply, request_id: str, send: Send, *, head: bool = False) -> None:

@@ -13,7 +13,7 @@ import msgspec
 
 from stacksona_gate.api.agent.answers import Decision, DecisionPage, PolledDecision
 from stacksona_gate.api.errors import PROBLEM_TYPE, TITLES, Problem
-from stacksona_gate.api.operations import VERSION
+from stacksona_gate.api.metrics import VERSION
 from stacksona_gate.api.routing import Operation
 from stacksona_gate.domain.ids import TASK_ID
 from stacksona_gate.service.sessions import CSRF_HEADER, cookie_name

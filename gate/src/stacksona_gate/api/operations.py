@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from importlib.metadata import version
+import asyncio
 from typing import Final
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.exposition import choose_encoder
 
 from stacksona_gate.api.agent.context import Context, bearer
 from stacksona_gate.api.http import Call, Reply, json_reply
+from stacksona_gate.api.metrics import VERSION, Figures, GateCollector, read_figures
 from stacksona_gate.api.routing import Operation
 from stacksona_gate.domain.errors import Forbidden, Unavailable
 from stacksona_gate.domain.people import may_administer
-from stacksona_gate.domain.status import STATUSES
-from stacksona_gate.domain.times import SECOND
-from stacksona_gate.domain.webhooks import Queue
-from stacksona_gate.service.deliveries import queue as webhook_queue
 from stacksona_gate.service.installation import check_writable
-from stacksona_gate.service.log import LogState, measure
-from stacksona_gate.service.outcomes import count_all_unknown
 from stacksona_gate.service.people import person_of_token
 from stacksona_gate.service.sessions import is_loopback
 
-VERSION: Final = version("stacksona-gate")
+LOOK_SECONDS: Final = 5.0
+"""How long metrics wait for what is counted in the database: less than Prometheus waits for them."""
 
 
 async def get_jwks(context: Context, call: Call) -> Reply:
@@ -60,96 +53,23 @@ async def get_metrics(context: Context, call: Call) -> Reply:
         if not may_administer(person.user):
             raise Forbidden("metrics are for loopback and for admins")
     registry = CollectorRegistry()
-    registry.register(
-        GateCollector(context, await _unknown_outcomes(context), await _log(context), await _queue(context))
-    )
-    return Reply(generate_latest(registry), content_type=CONTENT_TYPE_LATEST.encode())
+    registry.register(GateCollector(context, await _figures(context)))
+    ProcessCollector(registry=registry)
+    encode, content_type = choose_encoder(call.header(b"accept") or "")
+    return Reply(encode(registry), content_type=content_type.encode())
 
 
-async def _unknown_outcomes(context: Context) -> int | None:
-    """None while the store is away: the other counts must be there above all then."""
+async def _figures(context: Context) -> Figures | None:
+    """None while the database is away or does not answer. One look at a time: those that come meanwhile share it."""
+    if context.look is None or context.look.done():
+        scan = context.gate.store.scan(lambda tx: read_figures(tx, context))
+        context.look = asyncio.ensure_future(scan)
+    looks = {context.look}
+    done, _ = await asyncio.wait(looks, timeout=LOOK_SECONDS)
     try:
-        return await context.gate.store.scan(lambda tx: count_all_unknown(tx, context.gate.env))
+        return done.pop().result() if done else None
     except Unavailable:
         return None
-
-
-async def _log(context: Context) -> LogState | None:
-    """As above."""
-    try:
-        return await context.gate.store.scan(lambda tx: measure(tx, context.gate.env))
-    except Unavailable:
-        return None
-
-
-async def _queue(context: Context) -> Queue | None:
-    """As above."""
-    try:
-        return await context.gate.store.scan(webhook_queue)
-    except Unavailable:
-        return None
-
-
-@dataclass(slots=True, eq=False)
-class GateCollector(Collector):
-    """Counts that the gate keeps anyway. No label's value comes from a caller."""
-
-    context: Context
-    unknown_outcomes: int | None
-    log: LogState | None
-    queue: Queue | None
-
-    def collect(self) -> list[Metric]:
-        gate = self.context.gate
-        decisions = CounterMetricFamily("stacksona_gate_decisions", "Requests answered", labels=["status"])
-        for status in sorted(STATUSES):
-            decisions.add_metric([status], self.context.decisions.get(status, 0))
-        refusals = CounterMetricFamily("stacksona_gate_refusals", "Calls and redemptions refused", labels=["cause"])
-        for cause, total in sorted(gate.refusals.totals.items()):
-            refusals.add_metric([cause], total)
-        held = GaugeMetricFamily("stacksona_gate_held_answers", "Answers held open", self.context.holds.count)
-        waiters = GaugeMetricFamily(
-            "stacksona_gate_waiters", "Callers and pages waiting for changes", gate.wakeups.count
-        )
-        load = gate.store.load()
-        waiting = GaugeMetricFamily("stacksona_gate_store_waiting", "Writes in the queue", load.waiting)
-        commits = CounterMetricFamily("stacksona_gate_store_commits", "Commits", load.commits)
-        writes = CounterMetricFamily("stacksona_gate_store_writes", "Writes in those commits", load.writes)
-        unknown = GaugeMetricFamily(
-            "stacksona_gate_unknown_outcomes",
-            "Approvals used without an outcome in its time, counted up to 1,000 per workspace",
-        )
-        if self.unknown_outcomes is not None:
-            unknown.add_metric([], self.unknown_outcomes)
-        return [decisions, refusals, held, waiters, waiting, commits, writes, unknown, *self._log(), *self._webhooks()]
-
-    def _webhooks(self) -> list[Metric]:
-        gate = self.context.gate
-        attempts = CounterMetricFamily("stacksona_gate_webhook_attempts", "Webhooks sent", labels=["outcome"])
-        for outcome in ("dead", "delivered", "failed", "stale"):
-            attempts.add_metric([outcome], gate.deliveries[outcome])
-        if self.queue is None:
-            return [attempts]
-        oldest = self.queue.oldest_at
-        age = 0.0 if oldest is None else max(0, gate.env.now() - oldest) / SECOND
-        deliveries = GaugeMetricFamily("stacksona_gate_webhook_deliveries", "Webhooks by state", labels=["state"])
-        deliveries.add_metric(["pending"], self.queue.pending)
-        deliveries.add_metric(["dead"], self.queue.dead)
-        return [
-            attempts,
-            deliveries,
-            GaugeMetricFamily("stacksona_gate_webhook_oldest_seconds", "How long the oldest that is due waits", age),
-        ]
-
-    def _log(self) -> list[Metric]:
-        if self.log is None:
-            return []
-        waits = self.log.lag / SECOND
-        return [
-            GaugeMetricFamily("stacksona_gate_log_entries", "Entries in the sealed logs", self.log.entries),
-            GaugeMetricFamily("stacksona_gate_log_unsealed", "Entries not sealed yet", self.log.unsealed),
-            GaugeMetricFamily("stacksona_gate_log_lag_seconds", "How long the oldest of those waits", waits),
-        ]
 
 
 OPERATIONS: Final = (

@@ -39,19 +39,22 @@ class PeopleContext:
         Raises Unauthenticated, and Forbidden for a signed-in browser's changing call without its session's CSRF token.
         """
         if call.header(b"authorization") is not None:
-            return await person_of_token(self.gate, _token(call))
-        person = await self._signed_in(call)
-        if person is None or person.session is None:
+            person = await person_of_token(self.gate, _token(call))
+            call.trace.tenant_id = person.user.tenant_id
+            return person
+        signed_in = await self._signed_in(call)
+        if signed_in is None or signed_in.session is None:
             raise Unauthenticated("sign in, or send a personal token: Authorization: Bearer sp_…")
+        call.trace.tenant_id = signed_in.user.tenant_id
         if call.scope["method"] not in _READING:
             require_csrf(
-                person.session,
+                signed_in.session,
                 call.header(_CSRF),
                 public_url=self.gate.env.public_url,
                 origin=call.header(b"origin"),
                 sec_fetch_site=call.header(b"sec-fetch-site"),
             )
-        return person
+        return signed_in
 
     async def _signed_in(self, call: Call) -> Person | None:
         cookie = cookie_value(call, cookie_name(self.gate.env.public_url))

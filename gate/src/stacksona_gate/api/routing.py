@@ -19,10 +19,11 @@ from stacksona_gate.api.http import (
     Handler,
     Reply,
     problem_reply,
-    request_id,
     send_reply,
 )
+from stacksona_gate.api.watching import Watch
 from stacksona_gate.domain.errors import GateError
+from stacksona_gate.telemetry.trace import given_request_id, new_request_id
 
 OnError = Callable[[Call, GateError], Awaitable[None]]
 
@@ -60,6 +61,8 @@ class Operation:
     media_type: str = "application/json"
     errors: Sequence[int] = ()
     parameters: Sequence[Parameter] = ()
+    route: str | None = None
+    """Where metrics count its calls, when not with all of its API."""
 
 
 class Methods:
@@ -74,21 +77,38 @@ class Methods:
         if endpoint is not None:
             await endpoint(scope, receive, send)
             return
-        identity = request_id(dict(scope["headers"]))
+        identity = _identity(scope)
         made = problem(405, "method_not_allowed", f"this address takes {self._allow.decode()}", identity)
         await send_reply(problem_reply(made, ((b"allow", self._allow),)), identity, send)
 
 
-def build_routes(operations: Iterable[Operation], context: Any, on_error: OnError | None = None) -> list[Route]:
+def build_routes(
+    operations: Iterable[Operation], context: Any, on_error: OnError | None = None, watch: Watch | None = None
+) -> list[Route]:
     """Starlette routes, one per path, in the order of the table."""
     by_path: dict[str, dict[str, Endpoint]] = {}
+    watch = watch or Watch()
     for operation in operations:
-        endpoint = Endpoint(_bound(operation.handler, context), on_error)
+        watched = watch.of(f"{operation.method} {operation.path}", route_of(operation))
+        endpoint = Endpoint(_bound(operation.handler, context), on_error, watched)
         methods = by_path.setdefault(operation.path, {})
         methods[operation.method] = endpoint
         if operation.method == "GET":
             methods["HEAD"] = endpoint
     return [Route(path, Methods(endpoints)) for path, endpoints in by_path.items()]
+
+
+def route_of(operation: Operation) -> str:
+    """The label of an operation's calls in metrics."""
+    if operation.route is not None:
+        return operation.route
+    if operation.path.startswith("/api/admin/"):
+        return "admin"
+    return {"agent": "agent", "person": "review"}.get(operation.security or "", "operation")
+
+
+def _identity(scope: Scope) -> str:
+    return given_request_id(dict(scope["headers"])) or new_request_id()
 
 
 def _bound(handler: Callable[[Any, Call], Awaitable[Reply | Events | Download]], context: Any) -> Handler:
@@ -102,6 +122,6 @@ async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
     """The router's last word."""
     if scope["type"] != "http":
         return
-    identity = request_id(dict(scope["headers"]))
+    identity = _identity(scope)
     made = problem(404, "not_found", "there is nothing at this address: /docs lists what there is", identity)
     await send_reply(problem_reply(made), identity, send, head=scope["method"] == "HEAD")

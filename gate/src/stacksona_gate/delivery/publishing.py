@@ -62,6 +62,7 @@ class Publisher:
         self._folder = folder
         self._post = post
         self._holder = gate.env.id("publisher_", gate.env.now())
+        gate.holders.add(self._holder)
         self._running: dict[str, asyncio.Task[Published | None]] = {}
 
     async def round(self) -> None:

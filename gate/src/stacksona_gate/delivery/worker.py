@@ -16,12 +16,13 @@ from stacksona_gate.delivery.fairness import LINGER_SECONDS, Fairness, Flight, K
 from stacksona_gate.delivery.signatures import signed_headers
 from stacksona_gate.domain.errors import GateError, Unavailable
 from stacksona_gate.domain.times import SECOND
-from stacksona_gate.domain.webhooks import Due, Result
+from stacksona_gate.domain.webhooks import Delivery, Due, Result
 from stacksona_gate.service import webhooks
 from stacksona_gate.service.endpoints import opened_secrets
 from stacksona_gate.service.gate import Gate
 from stacksona_gate.service.wakeups import CONFIGURATION
 from stacksona_gate.service.webhooks import DELIVERIES, Claim, Wanted
+from stacksona_gate.telemetry.trace import CURRENT, Trace
 
 CALL_SECONDS: Final = 15.0
 LEASE: Final = 30 * SECOND
@@ -99,6 +100,7 @@ class DeliveryWorker:
         self._running: asyncio.Task[None] | None = None
         self._unwatch: Callable[[], None] | None = None
         self._holder = gate.env.id("worker_", gate.env.now())
+        gate.holders.add(self._holder)
         self._offset = self._clock_offset()
 
     def start(self) -> None:
@@ -207,6 +209,7 @@ class DeliveryWorker:
 
     async def _deliver(self, claim: Claim) -> None:
         key, at = _key(claim), self._gate.env.now()
+        CURRENT.set(_trace(claim.delivery))  # of this call's own task
         try:
             result = await self._called(claim, at)
             self._gate.env.reached("delivery.sent")
@@ -227,7 +230,8 @@ class DeliveryWorker:
         try:
             secrets = opened_secrets(self._gate.root, delivery.endpoint_id, claim.secrets)
             body = delivery.body.encode()
-            headers = {"content-type": "application/json", **signed_headers(secrets, delivery.id, at, body)}
+            headers = {"content-type": "application/json", **_traced(delivery)}
+            headers |= signed_headers(secrets, delivery.id, at, body)
             answer = await self._sender.send(claim.url, headers, body, seconds=self._call_seconds)
         except Unavailable:
             return Result(at, 0, None, "the webhook's secret does not open: rotate it")
@@ -251,8 +255,18 @@ class DeliveryWorker:
                     return
                 await asyncio.sleep(AWAY_SECONDS)
             else:
-                gate.deliveries[outcome] += 1
+                self._count(claim, result, outcome)
                 return
+
+    def _count(self, claim: Claim, result: Result, outcome: str) -> None:
+        gate, measures = self._gate, self._gate.env.measures
+        gate.deliveries[outcome] += 1
+        measures.attempt_seconds.observe(result.duration / SECOND)
+        if outcome == "delivered":
+            measures.delivery_seconds.observe(max(0, gate.env.now() - claim.delivery.created_at) / SECOND)
+        about = {"endpoint_id": claim.delivery.endpoint_id, "attempt": claim.delivery.attempts, "status": result.status}
+        level = logging.DEBUG if outcome == "delivered" else logging.INFO
+        log.log(level, "webhook %s", outcome, extra={"fields": about | {"error": result.error}})
 
     async def _give_back(self, broken: _Broken) -> None:
         gate, delivery = self._gate, broken.claim.delivery
@@ -273,6 +287,23 @@ class DeliveryWorker:
         if abs(step) > self._lease // 2:
             log.warning("the clock was set by %d seconds", step // SECOND)
             await gate.store.write(lambda tx: webhooks.clock_set(tx, gate.env, self._holder, step), holds=True)
+
+
+def _trace(delivery: Delivery) -> Trace:
+    return Trace(
+        delivery.http_request_id,
+        delivery.traceparent,
+        delivery.tenant_id,
+        delivery.request_id,
+        delivery.thread_id,
+        delivery.id,
+    )
+
+
+def _traced(delivery: Delivery) -> dict[str, str]:
+    """Beside the signature, not under it: who follows a trace trusts it as little as its sender."""
+    given = {"x-request-id": delivery.http_request_id, "traceparent": delivery.traceparent}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _key(claim: Claim) -> Key:

@@ -77,6 +77,9 @@ class Request(Struct, frozen=True):
     """The newest that its agent reported: ``executed``, ``failed`` or ``skipped``."""
     erased_at: int | None = None
     """When its content was taken away; what proves it was there stays."""
+    http_request_id: str | None = None
+    """Of the call that opened the thread, as ``traceparent`` is: webhooks carry both to the receiver."""
+    traceparent: str | None = None
 
     @property
     def is_pending(self) -> bool:

@@ -83,6 +83,9 @@ class Delivery:
     fence: int
     """Grows with every attempt that is begun: the result of an older one changes nothing."""
     finished_at: int | None
+    http_request_id: str | None = None
+    """Of the call that it goes back to, as ``traceparent`` is: sent with it on every attempt."""
+    traceparent: str | None = None
     body: str = ""
 
 

@@ -9,6 +9,7 @@ from typing import Final
 from stacksona_gate.domain.decisions import etag, polled_decision
 from stacksona_gate.domain.errors import NotFound, TooMany
 from stacksona_gate.domain.requests import Request, Review, ThreadFilter, approval_state
+from stacksona_gate.domain.times import SECOND
 from stacksona_gate.service.directory import Caller
 from stacksona_gate.service.gate import Gate
 from stacksona_gate.service.requests import ENCODER, Answer, fresh_token
@@ -101,9 +102,17 @@ async def wait_decision(
     chosen = Selector(request_id=first.request.id)
     waiter = gate.wakeups.for_request(caller.tenant_id, first.request.id)
     try:
-        return await _held(gate, caller, chosen, waiter, deadline, known, draining)
+        polled = await _held(gate, caller, chosen, waiter, deadline, known, draining)
+        _count_wake(gate, polled.answer.request)
+        return polled
     finally:
         waiter.close()
+
+
+def _count_wake(gate: Gate, request: Request) -> None:
+    """Somebody who waited while it was pending is told. By the clocks of two nodes, where another one decided."""
+    if request.decided_at is not None:
+        gate.env.measures.wake_seconds.observe(max(0, gate.env.now() - request.decided_at) / SECOND)
 
 
 async def _held(
@@ -125,6 +134,7 @@ async def stream_decision(
     chosen = Selector(request_id=first.request.id)
     waiter = gate.wakeups.for_request(caller.tenant_id, first.request.id)
     known: str | None = None
+    waited = False
     try:
         while True:
             state = await _current(gate, caller, chosen)
@@ -132,7 +142,10 @@ async def stream_decision(
             yield _polled(gate, state) if now_known != known else None
             known = now_known
             if not state.request.is_pending or draining.is_set:
+                if waited:
+                    _count_wake(gate, state.request)
                 return
+            waited = True
             await waiter.wait(min(LOOK_SECONDS, _seconds_to_expiry(gate, state.request)))
     finally:
         waiter.close()

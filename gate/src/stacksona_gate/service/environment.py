@@ -13,6 +13,7 @@ from stacksona_gate.domain.audit import Actor, Entry, entry, entry_randomness
 from stacksona_gate.domain.canonical import canonicalize
 from stacksona_gate.domain.ids import ulid
 from stacksona_gate.domain.times import DAY
+from stacksona_gate.telemetry.measures import Measures
 
 
 def _nothing(point: str) -> None:
@@ -71,6 +72,7 @@ class Environment:
     clock: Callable[[], int] = system_clock
     randomness: Callable[[int], bytes] = field(default_factory=Randomness)
     limits: Limits = field(default_factory=Limits)
+    measures: Measures = field(default_factory=Measures)
     reached: Callable[[str], None] = _nothing
     """Told by name of the points at which a crash would matter most."""
 

@@ -27,3 +27,5 @@ class Gate:
     refusals: RefusalLog
     deliveries: Counter[str] = field(default_factory=Counter)
     """Attempts by what came of them: delivered, failed, dead or stale."""
+    holders: set[str] = field(default_factory=set)
+    """Names under which this process takes leases."""

@@ -139,6 +139,7 @@ async def sign_in(gate: Gate, tenant_id: str, email: str, password: str, address
     user = await gate.store.write(lambda tx: _begin_attempt(tx, begun, tenant_id, account, subjects))
     hashed = user.password_hash if user is not None and user.state == "active" else None
     if not await asyncio.to_thread(password_matches, hashed, password) or user is None:
+        gate.env.measures.sign_in_failures += 1
         await _record_failure(gate, tenant_id, user, account, address)
         raise Unauthenticated("mail address or password is wrong")
     cookie, csrf = gate.env.secret(""), gate.env.secret("")

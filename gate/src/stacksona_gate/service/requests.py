@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from time import perf_counter
 from typing import Final
 
 import msgspec
@@ -22,6 +23,7 @@ from stacksona_gate.service.directory import Caller
 from stacksona_gate.service.environment import Environment
 from stacksona_gate.service.gate import Gate
 from stacksona_gate.store.base import Idempotency, Mismatch, Replayed, Stored, Submission
+from stacksona_gate.telemetry.trace import CURRENT
 
 TRIES: Final = 8
 """How often a decision or a redemption is made anew because configuration moved under it."""
@@ -113,9 +115,12 @@ async def submit(gate: Gate, caller: Caller, task_id: str, ask: Ask, key: Idempo
 def decide(env: Environment, caller: Caller, task_id: str, ask: Ask, now: int) -> Request:
     """The request as it will be stored: policy's verdict, and what follows from it."""
     agent = caller.as_acting_agent()
+    begun = perf_counter()
     verdict = caller.configuration.policy.evaluate(_question(ask))
+    env.measures.rule_seconds.observe(perf_counter() - begun)
     payload = canonicalize(ask.payload)
     pending = verdict.status == status.PENDING_REVIEW
+    trace = CURRENT.get() if pending else None
     lasts, valid_for = _thread_lasts(env, caller, ask, verdict), _approval_lasts(env, verdict)
     signed = verdict.status == status.ALLOW and agent.signed_approvals
     request_id = env.id("req_", now)
@@ -161,6 +166,8 @@ def decide(env: Environment, caller: Caller, task_id: str, ask: Ask, now: int) -
         redeemed_at=None,
         redeemed_by=None,
         remind_at=first_reminder(now, lasts, caller.configuration.timing.reminders) if pending else None,
+        http_request_id=None if trace is None else trace.http_request_id,
+        traceparent=None if trace is None else trace.traceparent,
     )
 
 

@@ -17,6 +17,7 @@ from stacksona_gate.domain.webhooks import Attempt, Delivery, Due, Endpoint, Res
 from stacksona_gate.service.environment import Environment
 from stacksona_gate.service.notices import add_notice
 from stacksona_gate.store.base import DELIVERIES, Tx
+from stacksona_gate.telemetry.trace import CURRENT
 
 __all__ = ["DELIVERIES"]  # for those who may not look into the store
 
@@ -49,7 +50,7 @@ def announce(tx: Tx, env: Environment, before: Request | None, after: Request) -
         return
     endpoint = tx.webhooks.find_endpoint(after.tenant_id, after.agent_id)
     if endpoint is not None and endpoint.url is not None:
-        put(tx, env, endpoint, event, decision_fields(event, after), request_id=after.id, thread_id=after.thread_id)
+        put(tx, env, endpoint, event, decision_fields(event, after), about=after)
 
 
 def announce_all(tx: Tx, env: Environment, ended: Sequence[Request]) -> None:
@@ -63,9 +64,9 @@ def announce_all(tx: Tx, env: Environment, ended: Sequence[Request]) -> None:
             continue
         fields = decision_fields(webhooks.REJECTED, request)
         if endpoint.is_on:
-            made.append(_made(env, endpoint, webhooks.REJECTED, fields, request.id, request.thread_id))
+            made.append(_made(env, endpoint, webhooks.REJECTED, fields, request))
         else:
-            put(tx, env, endpoint, webhooks.REJECTED, fields, request_id=request.id, thread_id=request.thread_id)
+            put(tx, env, endpoint, webhooks.REJECTED, fields, about=request)
     tx.webhooks.insert_all(made)
 
 
@@ -115,15 +116,14 @@ def put(
     event: str,
     fields: Mapping[str, object],
     *,
-    request_id: str | None = None,
-    thread_id: str | None = None,
+    about: Request | None = None,
 ) -> Delivery:
     """Writes a delivery down; older ones of its thread that still wait are superseded.
 
     For an endpoint that is switched off it is dead from the start: seen, and replayed when somebody wants it to be.
     """
-    delivery = _made(env, endpoint, event, fields, request_id, thread_id)
-    if request_id is not None:
+    delivery = _made(env, endpoint, event, fields, about)
+    if about is not None:
         tx.webhooks.supersede(delivery, delivery.created_at)
     tx.webhooks.insert(delivery)
     if not endpoint.is_on:
@@ -136,17 +136,17 @@ def _made(
     endpoint: Endpoint,
     event: str,
     fields: Mapping[str, object],
-    request_id: str | None,
-    thread_id: str | None,
+    request: Request | None,
 ) -> Delivery:
     now, is_on = env.now(), endpoint.is_on
+    http_request_id, traceparent = _asked_in(request)
     return Delivery(
         0,
         endpoint.tenant_id,
         env.id("msg_", now),
         endpoint.id,
-        request_id,
-        thread_id,
+        None if request is None else request.id,
+        None if request is None else request.thread_id,
         event,
         state=webhooks.PENDING if is_on else webhooks.DEAD,
         attempts=0,
@@ -157,8 +157,18 @@ def _made(
         leased_until=None,
         fence=0,
         finished_at=None if is_on else now,
+        http_request_id=http_request_id,
+        traceparent=traceparent,
         body=canonicalize(dict(fields)).decode(),
     )
+
+
+def _asked_in(request: Request | None) -> tuple[str | None, str | None]:
+    """The call that a delivery goes back to: the one that opened the thread, whoever decided it, else this one."""
+    if request is not None and request.http_request_id is not None:
+        return request.http_request_id, request.traceparent
+    trace = CURRENT.get()
+    return (None, None) if trace is None else (trace.http_request_id, trace.traceparent)
 
 
 def claim(tx: Tx, env: Environment, wanted: Sequence[Wanted], lasts: int) -> list[Claim]:

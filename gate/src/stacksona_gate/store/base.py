@@ -7,7 +7,7 @@ never rolls back, never waits. Times are microseconds, ids are text, JSON is tex
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeVar
 
 from msgspec import Struct
@@ -29,6 +29,7 @@ from stacksona_gate.domain.requests import (
 )
 from stacksona_gate.store.evidence import Contents, Log, Wrapping
 from stacksona_gate.store.outbox import Leases, Notices, Webhooks
+from stacksona_gate.telemetry.measures import SIZES, USUAL, Histogram
 
 T = TypeVar("T")
 
@@ -445,6 +446,16 @@ class Load:
     waiting: int
     commits: int
     writes: int
+    unanswered: int = 0
+    """Writes handed over whose callers still wait."""
+    oldest_seconds: float = 0.0
+    """How long the first of those does."""
+    batch_sizes: Histogram = field(default_factory=lambda: Histogram(SIZES))
+    commit_seconds: Histogram = field(default_factory=lambda: Histogram(USUAL))
+    connections: int = 0
+    """That this process has open."""
+    database: str = ""
+    """``sqlite`` or ``postgresql``."""
 
 
 Watcher = Callable[[Sequence[Change]], None]

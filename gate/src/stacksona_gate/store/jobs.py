@@ -13,12 +13,14 @@ from typing import Any, Final
 from stacksona_gate.domain.approvals import Redemption
 from stacksona_gate.domain.errors import Unavailable
 from stacksona_gate.store.base import RedemptionEntries, Submission, Tx
+from stacksona_gate.telemetry.trace import CURRENT, Trace
 
 COMMIT_SECONDS: Final = 10.0
 """How long a caller waits for the database before it is told that it is not there."""
 WAITING_MOST: Final = 20_000
 """Jobs in the queue beyond which new ones are refused at once."""
 BATCH_MOST: Final = 512
+NAMED_MOST: Final = 20
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +45,8 @@ class Job:
     future: asyncio.Future[Any]
     deadline: float
     """In the loop's time."""
+    trace: Trace | None = None
+    """What it belongs to, for log lines of the threads that do it."""
     started: bool = False
     abandoned: bool = False
     result: Any = None
@@ -66,6 +70,12 @@ def take(jobs: Jobs, seconds: float | None) -> tuple[list[Job], bool]:
     except queue.Empty:
         return batch, False
     return batch, True
+
+
+def asked_in(batch: Sequence[Job]) -> dict[str, object]:
+    """What a log line about a whole batch names: the calls that are in it, a few of them where they are many."""
+    calls = [job.trace.http_request_id for job in batch if job.trace is not None and job.trace.http_request_id]
+    return {"writes": len(batch), "http_request_ids": calls[:NAMED_MOST]}
 
 
 def answer(batch: Sequence[Job]) -> None:
@@ -111,16 +121,21 @@ class Desks:
         if self._jobs.qsize() > WAITING_MOST:
             raise Unavailable("the store takes no more writes now: nothing was decided, try again", retry_after=1)
         loop = asyncio.get_running_loop()
-        job = Job(work, loop, loop.create_future(), loop.time() + self._seconds)
+        job = Job(work, loop, loop.create_future(), loop.time() + self._seconds, CURRENT.get())
         desk = self._desks.get(loop)
         if desk is None:
-            desk = self._desks[loop] = _Desk(loop, self._jobs)
+            desk = self._desks[loop] = _Desk(loop, self._jobs, self._seconds)
         desk.take(job)
         try:
             return await job.future
         except asyncio.CancelledError:
             job.abandoned = True
             raise
+
+    def unanswered(self) -> tuple[int, float]:
+        """How many callers wait, and for how many seconds the first of them does."""
+        waiting = [desk.unanswered() for desk in tuple(self._desks.values())]
+        return sum(count for count, _ in waiting), max((age for _, age in waiting), default=0.0)
 
     def hand_over(self) -> None:
         """Whatever the loops have not handed over yet."""
@@ -134,9 +149,10 @@ class _Desk:
     Both per job showed in the profile: a hand-over each makes small batches, a timer each costs more than the queue.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, jobs: Jobs) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, jobs: Jobs, seconds: float) -> None:
         self._loop = loop
         self._jobs = jobs
+        self._seconds = seconds
         self._new: list[Job] = []
         self._waiting: deque[Job] = deque()
         self._timer: asyncio.TimerHandle | None = None
@@ -150,6 +166,11 @@ class _Desk:
         self._new.append(job)
         if self._timer is None:
             self._timer = self._loop.call_at(job.deadline, self._look)
+
+    def unanswered(self) -> tuple[int, float]:
+        jobs = [job for job in tuple(self._waiting) if not job.future.done()]
+        first = jobs[0].deadline - self._seconds if jobs else self._loop.time()
+        return len(jobs), max(0.0, self._loop.time() - first)
 
     def hand_over(self) -> None:
         if self._new:

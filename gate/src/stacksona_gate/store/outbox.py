@@ -108,6 +108,10 @@ class Leases(Protocol):
         """Whether nobody has taken it over since, held until the transaction ends: what follows is fenced."""
         ...
 
+    def list_held(self, now: int) -> list[tuple[str, str]]:
+        """Names and holders of the leases that hold now."""
+        ...
+
     def give_back(self, name: str, holder: str, fence: int) -> None:
         """Lets others have it at once; nothing where it was taken over."""
         ...

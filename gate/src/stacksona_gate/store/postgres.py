@@ -34,6 +34,7 @@ from stacksona_gate.store.postgres_reader import Reader
 from stacksona_gate.store.postgres_servers import Servers
 from stacksona_gate.store.postgres_transactions import SCAN_SECONDS, Line, Patience, is_undone_by_another
 from stacksona_gate.store.postgres_writer import Batches, Units
+from stacksona_gate.telemetry.measures import SIZES, USUAL, summed
 
 T = TypeVar("T")
 
@@ -199,7 +200,21 @@ class PostgresStore:
     def load(self) -> Load:
         commits = self._batches.commits + sum(writer.commits for writer in self._writers)
         writes = self._batches.committed_jobs + sum(writer.commits for writer in self._writers)
-        return Load(self._batches.jobs.qsize() + self._units.qsize(), commits, writes)
+        sizes = summed([self._batches.batch_sizes], SIZES)
+        for writer in self._writers:
+            sizes.observe_many(1, writer.commits)
+        waiting = [desk.unanswered() for desk in (self._batch_desk, self._unit_desk)]
+        return Load(
+            self._batches.jobs.qsize() + self._units.qsize(),
+            commits,
+            writes,
+            sum(count for count, _ in waiting),
+            max(age for _, age in waiting),
+            sizes,
+            summed([self._batches.commit_seconds, *(writer.commit_seconds for writer in self._writers)], USUAL),
+            sum(line.is_open for line in tuple(self._lines)),
+            "postgresql",
+        )
 
     def _require_open(self) -> None:
         if not self._open:

@@ -119,6 +119,10 @@ class Line:
         with self._patience.limited(rows, self._seconds):
             yield rows
 
+    @property
+    def is_open(self) -> bool:
+        return self._open is not None
+
     def opened(self) -> tuple[PostgresRows, Tx]:
         """Raises psycopg.OperationalError."""
         if self._open is not None and self._open[0].broken:

@@ -13,9 +13,11 @@ from typing import Any, Final
 from stacksona_gate.domain.errors import Conflict, GateError, Unavailable
 from stacksona_gate.store.base import Change, Submission
 from stacksona_gate.store.batches import redeem_batch, submit_batch
-from stacksona_gate.store.jobs import Job, Jobs, Unit, answer, take
+from stacksona_gate.store.jobs import Job, Jobs, Unit, answer, asked_in, take
 from stacksona_gate.store.postgres_connection import HELD, WATCHED, ConfigurationNeeded, PostgresRows
 from stacksona_gate.store.postgres_transactions import Line, is_undone_by_another
+from stacksona_gate.telemetry.measures import SIZES, USUAL, Histogram
+from stacksona_gate.telemetry.trace import CURRENT
 
 TRIES: Final = 30
 """How often a transaction is run again because others were in its way."""
@@ -35,6 +37,8 @@ class Batches(threading.Thread):
         self.jobs: Jobs = queue.SimpleQueue()
         self.commits = 0
         self.committed_jobs = 0
+        self.batch_sizes = Histogram(SIZES)
+        self.commit_seconds = Histogram(USUAL)
         self._line = line
         self._publish = publish
 
@@ -53,6 +57,7 @@ class Batches(threading.Thread):
     def _write(self, batch: list[Job]) -> list[Change]:
         """All at once. When one of them fails it is looked for by halves, so that it fails alone."""
         for number in range(TRIES):
+            begun = time.perf_counter()
             try:
                 results, changes = self._line.transact(HELD, lambda rows, tx: _operate(rows, batch))
             except Unavailable as error:
@@ -67,6 +72,8 @@ class Batches(threading.Thread):
                 continue
             self.commits += 1
             self.committed_jobs += len(batch)
+            self.batch_sizes.observe(len(batch))
+            self.commit_seconds.observe(time.perf_counter() - begun)
             for job, result in zip(batch, results, strict=True):
                 job.result = result
             return changes
@@ -85,7 +92,7 @@ def _operate(rows: PostgresRows, batch: Sequence[Job]) -> list[Any]:
 
 
 def _fail(batch: Sequence[Job], error: BaseException) -> list[Change]:
-    log.error("commit failed: %s", error.__cause__ or error)
+    log.error("commit failed: %s", error.__cause__ or error, extra={"fields": asked_in(batch)})
     for job in batch:
         job.result, job.error = None, error
     return []
@@ -110,6 +117,7 @@ class Units(threading.Thread):
     def __init__(self, jobs: Jobs, line: Line, publish: Publish, *, number: int) -> None:
         super().__init__(name=f"gate-unit-{number}", daemon=True)
         self.commits = 0
+        self.commit_seconds = Histogram(USUAL)
         self._jobs = jobs
         self._line = line
         self._publish = publish
@@ -126,12 +134,15 @@ class Units(threading.Thread):
         self._line.close()
 
     def _write(self, job: Job, unit: Unit) -> None:
+        CURRENT.set(job.trace)
+        begun = time.perf_counter()
         try:
             job.result, changes = self._transact(unit)
         except Exception as error:
             job.error = error
         else:
             self.commits += 1
+            self.commit_seconds.observe(time.perf_counter() - begun)
             if changes:
                 self._publish(changes)
         answer([job])

@@ -150,7 +150,19 @@ class SQLiteStore:
             connection.execute("VACUUM")
 
     def load(self) -> Load:
-        return Load(self._writer.waiting, self._writer.commits, self._writer.committed_jobs)
+        writer = self._writer
+        unanswered, oldest = self._desks.unanswered()
+        return Load(
+            writer.waiting,
+            writer.commits,
+            writer.committed_jobs,
+            unanswered,
+            oldest,
+            writer.batch_sizes,
+            writer.commit_seconds,
+            len(self._readers) + 1,
+            "sqlite",
+        )
 
     def _require_open(self) -> None:
         if not self._open:

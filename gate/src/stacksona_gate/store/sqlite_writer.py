@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -17,10 +18,12 @@ import apsw
 from stacksona_gate.domain.errors import Unavailable
 from stacksona_gate.store.base import DELIVERIES, Change, Submission, Tx
 from stacksona_gate.store.batches import redeem_batch, submit_batch
-from stacksona_gate.store.jobs import Job, Jobs, answer, take
+from stacksona_gate.store.jobs import Job, Jobs, answer, asked_in, take
 from stacksona_gate.store.queries.tenants import CONFIGURATION
 from stacksona_gate.store.queries.transaction import SqlTx
 from stacksona_gate.store.sqlite_connection import SQLiteRows, mapped_errors
+from stacksona_gate.telemetry.measures import SIZES, USUAL, Histogram
+from stacksona_gate.telemetry.trace import CURRENT
 
 IDLE_SECONDS: Final = 0.25
 """How often an idle writer looks whether another process has committed."""
@@ -44,6 +47,8 @@ class Writer(threading.Thread):
         self.jobs: Jobs = queue.SimpleQueue()
         self.commits = 0
         self.committed_jobs = 0
+        self.batch_sizes = Histogram(SIZES)
+        self.commit_seconds = Histogram(USUAL)
         self._open_rows = open_rows
         self._publish = publish
         self._reached = reached
@@ -73,6 +78,7 @@ class Writer(threading.Thread):
 
     def _write(self, batch: list[Job]) -> None:
         changes: list[Change] = []
+        begun = time.perf_counter()
         try:
             with mapped_errors():
                 rows = self._opened()
@@ -92,6 +98,8 @@ class Writer(threading.Thread):
                 rows.forget_keys()  # another key may be in use
             self.commits += 1
             self.committed_jobs += len(batch)
+            self.batch_sizes.observe(len(batch))
+            self.commit_seconds.observe(time.perf_counter() - begun)
             changes += rows.changes
         except BaseException as error:
             self._roll_back()
@@ -100,7 +108,7 @@ class Writer(threading.Thread):
                 if isinstance(error, Unavailable)
                 else Unavailable("the commit failed: nothing was decided, try again")
             )
-            log.error("commit failed: %s", error.__cause__ or error)
+            log.error("commit failed: %s", error.__cause__ or error, extra={"fields": asked_in(batch)})
             for job in batch:
                 job.result, job.error = None, failure
         # Watchers first: who is answered finds the caches dropped.
@@ -126,7 +134,9 @@ class Writer(threading.Thread):
         _run_list(rows, redeems, lambda works: redeem_batch(rows, works))
         for job in batch:
             if callable(job.work):
+                CURRENT.set(job.trace)
                 _run_one(rows, job, job.work, self._tx)
+        CURRENT.set(None)
 
     def _foreign_changes(self, rows: SQLiteRows) -> list[Change]:
         """What other processes committed since this one last looked; the audit log is the list of it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from time import perf_counter
 from typing import Final
 
 from starlette.requests import Request
@@ -14,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from stacksona_gate.domain.errors import HTTP_STATUS, GateError, NotFound, Unavailable
 from stacksona_gate.service.gate import Gate
 from stacksona_gate.service.people import Person
+from stacksona_gate.telemetry.trace import CURRENT, traced
 from stacksona_gate.web.pages import Pages, see_other
 from stacksona_gate.web.visitors import SignInNeeded, visitor
 
@@ -21,6 +23,8 @@ log = logging.getLogger(__name__)
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
+ROUTE: Final = "pages"
+"""Where metrics count them."""
 TITLES: Final = {
     400: "That could not be read",
     401: "Sign in first",
@@ -42,12 +46,27 @@ def status_of(error: GateError) -> int:
 def guarded(gate: Gate, pages: Pages, endpoint: Endpoint) -> Endpoint:
     """The endpoint with its refusals as pages; who is not signed in goes to sign in."""
 
+    measures = gate.env.measures
+    seconds = measures.histogram(ROUTE)
+
     async def answer(request: Request) -> Response:
+        begun, fields = perf_counter(), request.scope["headers"]
+        trace = traced(dict(fields), fields)
+        CURRENT.set(trace)
+        response = await refusable(request)
+        response.headers["X-Request-Id"] = trace.http_request_id or ""
+        measures.calls[ROUTE, response.status_code] += 1
+        seconds.observe(perf_counter() - begun)
+        return response
+
+    async def refusable(request: Request) -> Response:
         try:
             return await endpoint(request)
         except SignInNeeded as needed:
             return see_other(needed.location)
         except GateError as error:
+            if error.kind == "too_many":
+                measures.limited[error.code] += 1
             return await error_page(gate, pages, request, error)
         except Exception:
             log.exception("fault in a page")

@@ -49,6 +49,8 @@ class SignIn:
         try:
             signed = await people.sign_in(self._gate, DEFAULT_TENANT, email, fields.get("password", ""), address)
         except (Unauthenticated, TooMany) as error:
+            if error.kind == "too_many":
+                self._gate.env.measures.limited[error.code] += 1
             return await self._sign_in_page(next_path, email, error)
         return self._begun(signed, next_path)
 

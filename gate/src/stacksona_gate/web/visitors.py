@@ -12,6 +12,7 @@ from stacksona_gate.domain.forms import read_form
 from stacksona_gate.service import sessions
 from stacksona_gate.service.gate import Gate
 from stacksona_gate.service.people import Person, person_of_session
+from stacksona_gate.telemetry.trace import CURRENT
 
 FORM_MOST: Final = 2_000_000
 """Bytes of a form: an edited payload, percent-encoded, with a message beside it."""
@@ -37,7 +38,11 @@ class SignInNeeded(GateError):
 async def visitor(gate: Gate, request: Request) -> Person | None:
     """Who is signed in; None when nobody is."""
     cookie = request.cookies.get(sessions.cookie_name(gate.env.public_url))
-    return await person_of_session(gate, cookie) if cookie else None
+    person = await person_of_session(gate, cookie) if cookie else None
+    trace = CURRENT.get()
+    if person is not None and trace is not None:
+        trace.tenant_id = person.user.tenant_id
+    return person
 
 
 async def signed_in(gate: Gate, request: Request) -> Person:

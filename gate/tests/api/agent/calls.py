@@ -20,6 +20,7 @@ from stacksona_gate.api import operations
 from stacksona_gate.api.agent.context import Context
 from stacksona_gate.api.agent.routes import OPERATIONS as AGENT_OPERATIONS
 from stacksona_gate.api.routing import build_routes, not_found
+from stacksona_gate.api.watching import Watch
 from stacksona_gate.domain.requests import Request
 from stacksona_gate.service import reviews
 from stacksona_gate.service.decisions import Holds
@@ -166,9 +167,10 @@ _TABLES: Final = (
 def agent_app(gate: Gate) -> tuple[ASGIApp, Context]:
     """The agent API and what is around it, without pages and documents: they take a second to build."""
     context = Context(gate, Holds(gate.env.limits.held_requests))
+    watch = Watch(gate.env.measures)
     routes = [
-        *build_routes(AGENT_OPERATIONS, context, context.refused),
-        *build_routes(operations.OPERATIONS, context),
+        *build_routes(AGENT_OPERATIONS, context, context.refused, watch),
+        *build_routes(operations.OPERATIONS, context, watch=watch),
     ]
     return Router(routes, redirect_slashes=False, default=not_found), context
 

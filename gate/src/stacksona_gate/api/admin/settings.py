@@ -7,7 +7,7 @@ from typing import Protocol
 from stacksona_gate.api.admin.answers import LimitsAnswer, SettingsAnswer, SigningKeyAnswer
 from stacksona_gate.api.fields import tagged_reply
 from stacksona_gate.api.http import Call, Reply, json_reply
-from stacksona_gate.api.operations import VERSION
+from stacksona_gate.api.metrics import VERSION
 from stacksona_gate.api.people import PeopleContext
 from stacksona_gate.domain.errors import Forbidden
 from stacksona_gate.domain.times import SECOND, rfc3339, rfc3339_or_none

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from stacksona_gate.api.http import Call
 from stacksona_gate.domain.agents import Agent
@@ -28,13 +29,15 @@ class Context:
     gate: Gate
     holds: Holds
     draining: DrainFlag = field(default_factory=DrainFlag)
-    decisions: dict[str, int] = field(default_factory=dict)
-    """Decisions answered, by status."""
+    look: asyncio.Future[Any] | None = None
+    """What metrics count in the database, while they do."""
     rates: dict[str, deque[int]] = field(default_factory=dict)
 
     async def caller(self, call: Call, *, current: bool = True) -> Caller:
         """Whose key the call carries. Raises Unauthenticated."""
-        return await self.gate.directory.caller(bearer(call), current=current)
+        caller = await self.gate.directory.caller(bearer(call), current=current)
+        call.trace.tenant_id = caller.tenant_id
+        return caller
 
     async def refused(self, call: Call, error: GateError) -> None:
         """Counts refusals that callers can cause at will; at most one audit row a minute per cause."""
@@ -59,8 +62,10 @@ class Context:
         except Unavailable:
             return  # the caller's refusal stands without its row; there is nothing to undo
 
-    def count(self, status: str) -> None:
-        self.decisions[status] = self.decisions.get(status, 0) + 1
+    def count(self, call: Call, answer: Answer) -> None:
+        """A decision was made."""
+        call.trace.request_id, call.trace.thread_id = answer.request.id, answer.thread_id
+        self.gate.env.measures.decisions[answer.status, answer.request.reason_code] += 1
 
     def limit_rate(self, agent: Agent) -> None:
         """Raises TooMany when the agent asked as often as it may in the last second."""

@@ -40,6 +40,7 @@ async def get_decision(context: Context, call: Call) -> Reply:
     known = call.header(b"if-none-match")
     if seconds is None:
         return _unless_known(await read_decision(context.gate, caller, selector), known)
+    call.route = "wait"
     context.holds.enter(agent.id)
     try:
         waiting = wait_decision(

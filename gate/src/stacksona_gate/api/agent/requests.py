@@ -41,7 +41,7 @@ async def create_request(context: Context, call: Call) -> Reply:
     warnings = unknown_fields(raw.fields, RequestBody)
     key = idempotency_of(call, agent, raw.content_type, raw.content)
     answer = await submit(context.gate, caller, task_id, ask_of(body, warnings), key)
-    context.count(answer.status)
+    context.count(call, answer)
     return decision_reply(answer)
 
 

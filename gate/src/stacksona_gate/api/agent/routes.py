@@ -51,6 +51,7 @@ OPERATIONS: Final = (
         answer=answers.Decision,
         errors=_WRITE,
         parameters=(_IDEMPOTENCY,),
+        route="ask",
     ),
     Operation(
         "GET",
@@ -61,6 +62,7 @@ OPERATIONS: Final = (
         answer=answers.PolledDecision,
         errors=_READ,
         parameters=(*_SELECTORS, _WAIT, _KNOWN),
+        route="poll",
     ),
     Operation(
         "POST",
@@ -72,6 +74,7 @@ OPERATIONS: Final = (
         forms=True,
         answer=answers.Redemption,
         errors=(400, 401, 403, 413, 415, 422, 503),
+        route="validate",
     ),
     Operation(
         "GET",
@@ -82,6 +85,7 @@ OPERATIONS: Final = (
         media_type="text/event-stream",
         errors=_READ,
         parameters=_SELECTORS,
+        route="stream",
     ),
     Operation(
         "GET",

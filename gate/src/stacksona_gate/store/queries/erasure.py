@@ -161,7 +161,8 @@ class ErasureQueries:
     def _erase_row(self, tenant_id: str, request_id: str, now: int) -> bool:
         sql = (
             "UPDATE requests SET erased_at = $4, subject = $1, payload = '{}', payload_digest = '', preview = NULL,"  # noqa: S608 - our own words
-            " summary = '[]', metadata = '{}', message = '', feedback = NULL, workflow_name = NULL, task_label = NULL"
+            " summary = '[]', metadata = '{}', message = '', feedback = NULL, workflow_name = NULL, task_label = NULL,"
+            " http_request_id = NULL, traceparent = NULL"
             f" WHERE tenant_id = $2 AND id = $3 AND {_FINAL}"
         )
         return self._rows.run(sql, ERASED_SUBJECT, tenant_id, request_id, now) == 1
@@ -195,7 +196,7 @@ class ErasureQueries:
             now,
         )
         # The fence: what a receiver answers to a call that is on its way is not kept.
-        sql = f"UPDATE deliveries SET body = '', fence = fence + 1 {where}"  # noqa: S608 - our own words
+        sql = f"UPDATE deliveries SET body = '', http_request_id = NULL, traceparent = NULL, fence = fence + 1 {where}"  # noqa: S608 - our own words
         return self._rows.run(sql, tenant_id, request_id)
 
     def _erase_entries(self, tenant_id: str, state: RequestState) -> int:

@@ -30,6 +30,9 @@ class LeaseQueries:
         sql = f"SELECT 1 FROM leases WHERE name = $1 AND holder = $2 AND fence = $3{self._rows.for_update}"  # noqa: S608
         return self._rows.one(sql, name, holder, fence) is not None
 
+    def list_held(self, now: int) -> list[tuple[str, str]]:
+        return [(row[0], row[1]) for row in self._rows.all("SELECT name, holder FROM leases WHERE until > $1", now)]
+
     def give_back(self, name: str, holder: str, fence: int) -> None:
         self._rows.run(
             "UPDATE leases SET until = 0 WHERE name = $1 AND holder = $2 AND fence = $3", name, holder, fence

@@ -24,7 +24,8 @@ REVISIONS: Final = SealedMapper(
 ROWS_MOST: Final = 64
 """Rows per statement: its text stays under what the driver keeps prepared."""
 
-_FIXED: Final = {"seq", "tenant_id", "id", "agent_id", "task_id", "created_at", "thread_id", "tool_name"}
+_OPENED: Final = {"http_request_id", "traceparent"}
+_FIXED: Final = {"seq", "tenant_id", "id", "agent_id", "task_id", "created_at", "thread_id", "tool_name"} | _OPENED
 _MOVING: Final = tuple(name for name in Request.__annotations__ if name not in _FIXED)
 _MOVING_SEALED: Final = tuple(_MOVING.index(name) for name in REQUESTS.sealed)
 _UPDATE: Final = (
