@@ -19,6 +19,7 @@ from stacksona_gate.api.admin.routes import ADMIN_OPERATIONS
 from stacksona_gate.api.agent.routes import OPERATIONS as AGENT_OPERATIONS
 from stacksona_gate.api.docs import DOCS_OPERATIONS
 from stacksona_gate.api.errors import TITLES
+from stacksona_gate.api.metrics import described
 from stacksona_gate.api.openapi import first_sentence, path_of
 from stacksona_gate.api.operations import OPERATIONS
 from stacksona_gate.api.review.routes import REVIEW_OPERATIONS
@@ -120,6 +121,15 @@ def errors_page() -> str:
     )
 
 
+def metrics_page() -> str:
+    rows = [
+        (f"`{name}`", about.kind, ", ".join(f"`{one}`" for one in about.labels), about.of, f"{about.help}.")
+        for name, about in described()
+    ]
+    table = _table(("metric", "type", "labels", "of", "meaning"), rows)
+    return _page("Metrics", sentences.METRICS, "## Metrics", table, sentences.METRICS_LABELS)
+
+
 def api_page() -> str:
     return _page("HTTP API", sentences.API, *(part for area in AREAS for part in _area(*area)))
 
@@ -149,6 +159,7 @@ GENERATED: Final[dict[str, Callable[[], str]]] = {
     "audit-events.md": audit_events_page,
     "errors.md": errors_page,
     "api.md": api_page,
+    "metrics.md": metrics_page,
 }
 
 

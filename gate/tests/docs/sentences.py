@@ -227,3 +227,28 @@ POSTs of the agent API take JSON or `application/x-www-form-urlencoded`. In a fo
 number 500 and `payload[currency]=usd` the text `usd`; `:boolean` and `:json` are the other types. Grammar and examples:
 [forms as bodies](../../conformance/forms/README.md).
 """
+
+METRICS: Final = """\
+`GET /metrics` answers Prometheus in its text format, or in OpenMetrics where `Accept` asks for it. It is open to
+loopback and, elsewhere, to an admin's personal token: `Authorization: Bearer sp_…`. Every node is scraped by itself.
+
+`of` says whose number it is. Of a `process`: each node counts its own, so add them up. Of the `database`: every node
+tells the same, so take the largest; it is missing while `stacksona_gate_database_up` is 0.
+"""
+
+METRICS_LABELS: Final = """\
+Beside them are `process_…`: memory, CPU time, file descriptors and start of the process.
+
+## Labels
+
+No label's value comes from a caller.
+
+- `status` of decisions and `reason_code`: as in [statuses](statuses.md). `status` of calls: the HTTP status.
+- `route`: `ask` (a question), `poll` and `wait` (a decision read back, at once or held), `stream`, `validate`, `agent`
+  (the rest of the agent API), `review`, `admin`, `pages`, `operation` (health, metrics and the like).
+- `limit`: the [error code](errors.md) of the 429.
+- `cause`: what was refused, and why.
+- `kind` of leases: `seal`, `publish`, `clock` and the like: what one node at a time does.
+- `outcome` of webhook attempts: `delivered`, `failed` (it is sent again), `dead` (it is not), `stale` (another node had
+  taken it over).
+"""

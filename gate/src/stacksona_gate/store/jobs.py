@@ -169,8 +169,9 @@ class _Desk:
 
     def unanswered(self) -> tuple[int, float]:
         jobs = [job for job in tuple(self._waiting) if not job.future.done()]
-        first = jobs[0].deadline - self._seconds if jobs else self._loop.time()
-        return len(jobs), max(0.0, self._loop.time() - first)
+        if not jobs:
+            return 0, 0.0
+        return len(jobs), max(0.0, self._loop.time() - (jobs[0].deadline - self._seconds))
 
     def hand_over(self) -> None:
         if self._new:

@@ -37,14 +37,6 @@ async def test_the_version_is_the_distributions(api: Api) -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+.*", (await api.http.get("/version")).json()["version"])
 
 
-async def test_metrics_count_decisions_by_status(api: Api) -> None:
-    for amount in (100, 100, 500, 6000):
-        await api.ask(amount)
-    text = (await api.http.get("/metrics")).text
-    assert 'stacksona_gate_decisions_total{status="allow"} 2.0' in text
-    assert 'stacksona_gate_decisions_total{status="pending_review"} 1.0' in text
-
-
 async def test_no_label_of_the_metrics_comes_from_a_caller(api: Api) -> None:
     hostile = "evil-7f3a"
     body = refund(subject=hostile, workflow_name=hostile, tool_name=hostile, metadata={hostile: hostile})
