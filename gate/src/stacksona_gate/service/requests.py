@@ -114,16 +114,12 @@ async def submit(gate: Gate, caller: Caller, task_id: str, ask: Ask, key: Idempo
 
 def decide(env: Environment, caller: Caller, task_id: str, ask: Ask, now: int) -> Request:
     """The request as it will be stored: policy's verdict, and what follows from it."""
-    agent = caller.as_acting_agent()
-    begun = perf_counter()
-    verdict = caller.configuration.policy.evaluate(_question(ask))
-    env.measures.rule_seconds.observe(perf_counter() - begun)
-    payload = canonicalize(ask.payload)
+    agent, verdict = caller.as_acting_agent(), _judged(env, caller, ask)
+    payload, request_id = canonicalize(ask.payload), env.id("req_", now)
     pending = verdict.status == status.PENDING_REVIEW
     trace = CURRENT.get() if pending else None
     lasts, valid_for = _thread_lasts(env, caller, ask, verdict), _approval_lasts(env, verdict)
     signed = verdict.status == status.ALLOW and agent.signed_approvals
-    request_id = env.id("req_", now)
     return Request(
         seq=0,
         tenant_id=agent.tenant_id,
@@ -169,6 +165,13 @@ def decide(env: Environment, caller: Caller, task_id: str, ask: Ask, now: int) -
         http_request_id=None if trace is None else trace.http_request_id,
         traceparent=None if trace is None else trace.traceparent,
     )
+
+
+def _judged(env: Environment, caller: Caller, ask: Ask) -> Verdict:
+    begun = perf_counter()
+    verdict = caller.configuration.policy.evaluate(_question(ask))
+    env.measures.rule_seconds.observe(perf_counter() - begun)
+    return verdict
 
 
 def _question(ask: Ask) -> Question:
