@@ -43,3 +43,9 @@ def test_another_proxy_is_refused_and_its_password_not_repeated(proxy: str) -> N
     with pytest.raises(Invalid, match="STACKSONA_OUTGOING_PROXY") as refused:
         read_settings({"STACKSONA_OUTGOING_PROXY": proxy})
     assert "hunter2" not in str(refused.value)
+
+
+def test_the_time_to_drain_may_be_none_and_no_other_number_may() -> None:
+    assert read_settings({"STACKSONA_DRAIN_SECONDS": "0"}).drain_seconds == 0
+    with pytest.raises(Invalid, match="STACKSONA_HELD_REQUESTS is a whole number from 1"):
+        read_settings({"STACKSONA_HELD_REQUESTS": "0"})

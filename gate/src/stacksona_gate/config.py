@@ -18,8 +18,9 @@ SECRET_LEAST = 32
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?)*")
 
 
-def _setting(default: object, description: str) -> object:
-    return field(default=default, metadata={"description": description})
+def _setting(default: object, description: str, *, least: int = 1) -> object:
+    """``least``: of whole numbers."""
+    return field(default=default, metadata={"description": description, "least": least})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,9 @@ class Settings:
         4, "Webhooks on their way at once to one endpoint, from one process"
     )
     deliveries_at_once: int = _setting(200, "Webhooks on their way at once, from one process")  # type: ignore[assignment]
+    drain_seconds: int = _setting(  # type: ignore[assignment]
+        5, "How long a process that was told to end (SIGTERM) serves on, saying that it is not ready", least=0
+    )
     forwarded_allow: str = _setting(  # type: ignore[assignment]
         "127.0.0.1", "Proxies (addresses, comma separated) whose X-Forwarded-For is believed"
     )
@@ -81,15 +85,16 @@ def read_settings(environ: Mapping[str, str] | None = None, **given: str | None)
     for setting in fields(Settings):
         raw = given.get(setting.name) or source.get(variable(setting.name))
         if raw:
-            values[setting.name] = _whole(setting.name, raw) if isinstance(setting.default, int) else raw
+            is_whole = isinstance(setting.default, int)
+            values[setting.name] = _whole(setting.name, raw, setting.metadata["least"]) if is_whole else raw
     settings = Settings(**values)  # type: ignore[arg-type]
     _check(settings)
     return settings
 
 
-def _whole(name: str, raw: str) -> int:
-    if not raw.isascii() or not raw.isdigit() or not 1 <= int(raw) <= 10_000_000:
-        raise Invalid(f"{variable(name)} is a whole number from 1 to 10,000,000, not {raw!r}")
+def _whole(name: str, raw: str, least: int) -> int:
+    if not raw.isascii() or not raw.isdigit() or not least <= int(raw) <= 10_000_000:
+        raise Invalid(f"{variable(name)} is a whole number from {least} to 10,000,000, not {raw!r}")
     return int(raw)
 
 

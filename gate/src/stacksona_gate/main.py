@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gc
 import logging
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
@@ -28,6 +27,7 @@ from stacksona_gate.api.protocol import GateProtocol
 from stacksona_gate.api.review.export import thread_document as thread_document  # the command line writes it too
 from stacksona_gate.api.review.routes import REVIEW_OPERATIONS
 from stacksona_gate.api.routing import build_routes, not_found
+from stacksona_gate.api.server import GRACE_SECONDS, GateServer
 from stacksona_gate.api.watching import Watch
 from stacksona_gate.config import Settings, is_postgresql, root_secret, sqlite_path, variable
 from stacksona_gate.delivery.addresses import AddressGuard
@@ -189,19 +189,6 @@ def build_app(gate: Gate, access_log: str = "none") -> tuple[ASGIApp, Context]:
     return Router(routes, redirect_slashes=False, default=missing(gate, not_found)), context
 
 
-class GateServer(uvicorn.Server):
-    """Lets held answers go as soon as the process is told to end, and says not ready first."""
-
-    def __init__(self, config: uvicorn.Config, context: Context) -> None:
-        super().__init__(config)
-        self._context = context
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._context.draining.is_set = True
-        self._context.gate.wakeups.wake_all()
-        await super().shutdown(sockets)
-
-
 def run(settings: Settings, host: str, port: int, *, ready: Ready | None = None) -> None:
     """Serves in an event loop of its own until the process is told to end. As ``serve``."""
     uvloop.run(serve(settings, host, port, ready=ready))
@@ -227,9 +214,9 @@ async def serve(settings: Settings, host: str, port: int, *, ready: Ready | None
             log_config=None,
             server_header=False,
             forwarded_allow_ips=settings.forwarded_allow,
-            timeout_graceful_shutdown=30,
+            timeout_graceful_shutdown=GRACE_SECONDS,
         )
-        server = GateServer(config, context)
+        server = GateServer(config, context, notice_seconds=settings.drain_seconds)
         async with background(gate), delivering(gate, settings):
             waiting = asyncio.create_task(_when_started(server, gate, ready))
             await server.serve()

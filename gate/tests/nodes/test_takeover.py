@@ -19,8 +19,8 @@ from gate.tests.cli.processes import COMMAND, PATIENCE, until
 from gate.tests.nodes.receiver import Receiver, receiver
 from gate.tests.nodes.site import POLICY, SECRET, Node, Site, site_of
 
-from stacksona_gate.domain.times import HOUR, SECOND
 from stacksona_gate.delivery.worker import LEASE as SENDING_LASTS
+from stacksona_gate.domain.times import HOUR, SECOND
 from stacksona_gate.service.publishing import LEASE_LASTS as PUBLISHING_LASTS
 from stacksona_gate.service.sealer import LEASE_LASTS as SEALING_LASTS
 
@@ -52,9 +52,9 @@ class Story:
             row = connection.execute(sql, values).fetchone()
         return None if row is None else row[0]
 
-    def run(self, sql: str) -> None:
+    def run(self, sql: str, *values: Any) -> None:
         with psycopg.connect(self.site.url, autocommit=True) as connection:
-            connection.execute(sql)
+            connection.execute(sql, values)
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,8 @@ def test_what_was_on_its_way_is_sent_by_the_other_node_once_the_lease_is_over(st
     last = story.one("SELECT MAX(leased_until) FROM deliveries WHERE state = 'pending'")
     assert last - now <= SENDING_LASTS
     story.receiver.answers.set()
-    story.run(f"UPDATE deliveries SET due_at = due_at - {SENDING_LASTS}, leased_until = leased_until - {SENDING_LASTS}")
+    earlier = "UPDATE deliveries SET due_at = due_at - %s, leased_until = leased_until - %s"
+    story.run(earlier, SENDING_LASTS, SENDING_LASTS)
     story.left.thread(story.key)  # whatever is committed makes a node look
     until(lambda: True if story.one("SELECT COUNT(*) FROM deliveries WHERE state = 'delivered'") == SENT else None)
     answered = {one for where, one, _ in story.receiver.answered if where == "/hook"}
@@ -129,16 +130,18 @@ def test_a_checkpoint_on_its_way_is_published_by_the_other_node_once_the_lease_i
     now = time.time_ns() // 1000
     assert story.one("SELECT until FROM leases WHERE name = 'publish default'") - now <= PUBLISHING_LASTS
     story.receiver.answers.set()
-    story.run(f"UPDATE leases SET until = until - {PUBLISHING_LASTS} WHERE name = 'publish default'")
-    story.run("UPDATE settings SET value = replace(value, '\"tried_at\":', '\"tried_at\":-') WHERE name = 'publishing.state'")
+    story.run("UPDATE leases SET until = until - %s WHERE name = 'publish default'", PUBLISHING_LASTS)
+    story.run(
+        "UPDATE settings SET value = replace(value, '\"tried_at\":', '\"tried_at\":-') WHERE name = 'publishing.state'"
+    )
     until(lambda: True if story.one("SELECT 1 FROM checkpoints WHERE published_at IS NOT NULL") else None)
 
 
 def test_what_becomes_due_is_reminded_of_and_expires_without_the_first_node(story: Story) -> None:
-    where = f"WHERE thread_id = '{story.waiting}'"
-    story.run(f"UPDATE requests SET created_at = created_at - {30 * HOUR}, remind_at = 0 {where}")
+    earlier = "UPDATE requests SET created_at = created_at - %s, remind_at = 0 WHERE thread_id = %s"
+    story.run(earlier, 30 * HOUR, story.waiting)
     until(lambda: True if event(story, "thread.reminded") or event(story, "thread.escalated") else None)
-    story.run(f"UPDATE requests SET expires_at = {time.time_ns() // 1000} {where}")
+    story.run("UPDATE requests SET expires_at = %s WHERE thread_id = %s", time.time_ns() // 1000, story.waiting)
     until(lambda: True if event(story, "thread.expired") else None)
 
 

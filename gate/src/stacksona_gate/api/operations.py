@@ -34,7 +34,7 @@ async def get_health(context: Context, call: Call) -> Reply:
 
 async def get_readiness(context: Context, call: Call) -> Reply:
     """200 when a decision could be written now; 503 otherwise, and while the process drains."""
-    if context.draining.is_set:
+    if context.draining.is_announced or context.draining.is_set:
         raise Unavailable("this process is about to end: ask another one", code="draining")
     await context.gate.store.write(lambda tx: check_writable(tx, context.gate.env), holds=True)
     return json_reply({"status": "ready"})

@@ -51,7 +51,7 @@ class Refusal:
         }
         body = json.dumps(problem).encode()
         fields = [
-            *default_headers,
+            *(field for field in default_headers if field[0] != b"connection"),
             (b"content-type", b"application/problem+json"),
             (b"content-length", b"%d" % len(body)),
             (b"cache-control", b"no-store"),
@@ -103,6 +103,8 @@ class GateProtocol(HttpToolsProtocol):
     body_seconds = 30.0
     write_seconds = 60.0
     """How long a client may take nothing of an answer that it has not finished reading."""
+    last_seconds = 1.0
+    """How long an idle connection stays when the server ends: a request may be on its way to it."""
     pipeline_limit = 100
     linger_seconds = 2.0
     linger_limit = 1024 * 1024
@@ -354,6 +356,15 @@ class GateProtocol(HttpToolsProtocol):
             if timer is not None:
                 timer.cancel()
         self._timer = self._stall_timer = None
+
+    # Ending
+
+    def shutdown(self) -> None:
+        """A request that comes now is the connection's last: it is answered, and closed with its answer."""
+        if self._answering() is not None or self._phase == BODY:
+            super().shutdown()
+        elif self._phase == IDLE:
+            self._set_due(self.last_seconds)
 
     # Refusing
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -45,7 +46,7 @@ async def _demo(settings: Settings, port: int, running: Demo) -> None:
         running.start(public_url)
 
     try:
-        await serve_gate(settings, LOOPBACK, port, ready=announce)
+        await serve_gate(replace(settings, drain_seconds=0), LOOPBACK, port, ready=announce)
     finally:
         running.stop()
 

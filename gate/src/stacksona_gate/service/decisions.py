@@ -77,12 +77,15 @@ class Holds:
 
 
 class DrainFlag:
-    """Set once, when the process is about to end: held answers leave."""
+    """Set when the process is about to end."""
 
-    __slots__ = ("is_set",)
+    __slots__ = ("is_announced", "is_set")
 
     def __init__(self) -> None:
+        self.is_announced = False
+        """Not ready any more; everything is answered as ever."""
         self.is_set = False
+        """Held answers leave."""
 
 
 async def wait_decision(

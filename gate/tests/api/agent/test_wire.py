@@ -21,7 +21,7 @@ from gate.tests.cli import processes
 from gate.tests.factories import PATIENCE
 
 from stacksona_gate.api.protocol import GateProtocol
-from stacksona_gate.main import GateServer
+from stacksona_gate.api.server import GateServer
 
 
 @dataclass
