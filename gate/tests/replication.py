@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import Final
 
 import psycopg
 from gate.tests.docs.pages import blocks, page
+from gate.tests.factories import PATIENCE
 from gate.tests.postgres import DEBIAN, USER, as_user, environment, free_port, unprivileged, wheel_programs
 
 PAGE: Final = "docs/how-to/failover.md"
@@ -93,27 +95,47 @@ class Pair:
             row = connection.execute(sql.encode()).fetchone()
         return "" if row is None else str(row[0])
 
-    def signal(self, number: int, what: signal.Signals) -> None:
-        """To a server and all its processes."""
+    def signal(self, number: int, what: signal.Signals) -> list[int]:
+        """To a server and all its processes; their numbers."""
         first = int((self.data[number] / "postmaster.pid").read_text().splitlines()[0])
-        for process in (first, *_children(first)):
+        processes = [first, *_children(first)]
+        for process in processes:
             with suppress(ProcessLookupError):
                 os.kill(process, what)
+        return processes
 
     def kill(self, number: int) -> None:
         """As when the machine loses its power, except that the disk keeps what the system was told to write."""
         self.signal(number, signal.SIGSTOP)  # nobody commits anything while the others die
-        self.signal(number, signal.SIGKILL)
+        processes = self.signal(number, signal.SIGKILL)
+        deadline = time.monotonic() + PATIENCE
+        while any(_lives(process) for process in processes):  # a server does not start where they still are
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        # After a restart of the machine the number is nobody's. Here it may be a zombie's, which a server respects.
+        (self.data[number] / "postmaster.pid").unlink(missing_ok=True)
 
     def start(self, number: int) -> None:
         name = ("ONE", "TWO")[number]
-        self.shell(f'pg_ctl -D ${name}_DATA -w -l ${name}_DATA.log -o "-p ${name}_PORT" start >/dev/null')
+        log = self.data[number].with_suffix(".log")
+        try:
+            self.shell(f'pg_ctl -D ${name}_DATA -w -l ${name}_DATA.log -o "-p ${name}_PORT" start >/dev/null')
+        except RuntimeError as error:
+            raise RuntimeError(f"{error}{log.read_text()[-2000:]}") from None
 
     def remove(self) -> None:
         for number in (0, 1):
             with suppress(FileNotFoundError, IndexError, ValueError):
                 self.kill(number)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _lives(process: int) -> bool:
+    """A process that ended and that nobody asked about is still listed, as a zombie."""
+    try:
+        return (Path("/proc") / str(process) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def _children(parent: int) -> list[int]:

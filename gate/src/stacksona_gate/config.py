@@ -158,7 +158,10 @@ def shown_address(database_url: str) -> str:
     scheme, _, rest = database_url.partition("://")
     if not is_postgresql(database_url):
         return database_url
-    place = rest.partition("?")[0].rpartition("@")
+    before, _, options = rest.partition("?")
+    if "@" in options and "@" not in before:
+        return f"{scheme}://…"  # a password with a question mark in it, more likely than an option with an @
+    place = before.rpartition("@")
     user = place[0].partition(":")[0]
     return f"{scheme}://{user}{place[1]}{place[2]}"
 

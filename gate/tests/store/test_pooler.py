@@ -17,7 +17,8 @@ from stacksona_gate.domain.errors import Unavailable
 from stacksona_gate.store import postgres_changes
 from stacksona_gate.store.base import Change
 from stacksona_gate.store.content import Content
-from stacksona_gate.store.postgres_connection import Columns, PostgresRows, connection_parameters
+from stacksona_gate.store.postgres_address import connection_parameters
+from stacksona_gate.store.postgres_connection import Columns, PostgresRows
 
 pytestmark = pytest.mark.slow
 

@@ -19,6 +19,7 @@ from stacksona_gate.store.content import Content
 from stacksona_gate.store.evidence import Wrapping
 from stacksona_gate.store.jobs import COMMIT_SECONDS, Desks, Jobs, Unit
 from stacksona_gate.store.migrate import apply_migrations
+from stacksona_gate.store.postgres_address import connection_parameters
 from stacksona_gate.store.postgres_changes import Listener, Notifier, new_name
 from stacksona_gate.store.postgres_connection import (
     DIALECT,
@@ -26,12 +27,11 @@ from stacksona_gate.store.postgres_connection import (
     READ,
     Columns,
     PostgresRows,
-    connection_parameters,
     lock_number,
     mapped_errors,
 )
 from stacksona_gate.store.postgres_reader import Reader
-from stacksona_gate.store.postgres_servers import Servers
+from stacksona_gate.store.postgres_servers import Confirmation, Servers
 from stacksona_gate.store.postgres_transactions import SCAN_SECONDS, Line, Patience, is_undone_by_another
 from stacksona_gate.store.postgres_writer import Batches, Units
 from stacksona_gate.telemetry.measures import SIZES, USUAL, summed
@@ -83,7 +83,8 @@ class PostgresStore:
         name = new_name()
         self._notifier = Notifier(self._line(), name)
         looking = self._line(read_only=True, seconds=LOOKING_SECONDS)
-        self._listener = Listener(listening.connect, looking, self._publish, name)
+        confirmation = Confirmation(self._servers, looking)
+        self._listener = Listener(listening.connect, looking, self._publish, name, confirm=confirmation.renew)
         self._batches = Batches(self._line(reached=reached), self._committed)
         self._units: Jobs = queue.SimpleQueue()
         self._writers = [

@@ -118,10 +118,20 @@ def told_changes(payload: str, name: str) -> list[Change]:
 class Listener(threading.Thread):
     """Waits for notifications, and looks at the tables now and then."""
 
-    def __init__(self, connect: Callable[[], PostgresRows], line: Line, publish: Publish, name: str) -> None:
-        """``connect``: to where notifications arrive; ``line``: to where the tables are read."""
+    def __init__(
+        self,
+        connect: Callable[[], PostgresRows],
+        line: Line,
+        publish: Publish,
+        name: str,
+        *,
+        confirm: Callable[[], None],
+    ) -> None:
+        """``connect``: to where notifications arrive; ``line``: to where the tables are read; ``confirm``: raises
+        psycopg.OperationalError while that server cannot show that what it says holds."""
         super().__init__(name="gate-listener", daemon=True)
         self._connect = connect
+        self._confirm = confirm
         self._look = Look(line)
         self._line = line
         self._publish = publish
@@ -155,8 +165,9 @@ class Listener(threading.Thread):
 
     def _look_around(self) -> None:
         try:
+            self._confirm()
             changes = self._look.changes()
-        except (Unavailable, Repeat) as error:
+        except (Unavailable, Repeat, psycopg.OperationalError) as error:
             log.debug("cannot look at the tables: %s", error)
             return
         self.ready.set()
@@ -171,7 +182,7 @@ class Listener(threading.Thread):
             return
         while not self._stopped.is_set() and (left := begun + LOOK_SECONDS - time.monotonic()) > 0:
             if rows.outdated:
-                raise psycopg.OperationalError("another server takes the writes now")
+                raise psycopg.OperationalError("the server is not kept to any more")
             for notification in rows.connection.notifies(timeout=min(left, LOOK_ALONE_SECONDS), stop_after=1):
                 changes = told_changes(notification.payload, self._name)
                 if changes:

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import psycopg
 from psycopg import errors
-from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.numeric import Int8Dumper
 
 from stacksona_gate.domain.errors import Conflict, Invalid, Unavailable
@@ -34,15 +33,6 @@ STATEMENT_MILLISECONDS: Final = 8000
 IDLE_MILLISECONDS: Final = 5000
 """How long the database waits for a gate that has begun a transaction and says nothing: it may have been stopped while
 others wait for the rows that it holds."""
-CONNECTION_DEFAULTS: Final = {
-    "connect_timeout": "3",
-    "keepalives_idle": "5",
-    "keepalives_interval": "2",
-    "keepalives_count": "3",
-    "tcp_user_timeout": "8000",
-    "application_name": "stacksona-gate",
-    "target_session_attrs": "read-write",
-}
 LIMITS: Final = (
     f"SET LOCAL statement_timeout = {STATEMENT_MILLISECONDS};"
     f" SET LOCAL idle_in_transaction_session_timeout = {IDLE_MILLISECONDS}"
@@ -74,19 +64,6 @@ class ConfigurationNeeded(Exception):
 
 class Repeat(Exception):
     """The database undid a transaction because of another one: run it again."""
-
-
-def connection_parameters(url: str) -> dict[str, Any]:
-    """What the address says, with our defaults.
-
-    Raises Invalid, which never quotes the address: it may hold a password.
-    """
-    try:
-        return {**CONNECTION_DEFAULTS, **conninfo_to_dict(url)}
-    except psycopg.ProgrammingError:
-        raise Invalid(
-            "the database address is malformed; use postgresql://user@host/database, hosts separated by commas"
-        ) from None
 
 
 @contextmanager

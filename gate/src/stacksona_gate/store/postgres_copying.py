@@ -13,7 +13,7 @@ from psycopg.types.numeric import Int8Dumper
 
 from stacksona_gate.domain.errors import Conflict, Unavailable
 from stacksona_gate.store.copying import Columns, Kind, quoted
-from stacksona_gate.store.postgres_connection import CONNECTION_DEFAULTS, connection_parameters
+from stacksona_gate.store.postgres_address import CONNECTION_DEFAULTS, connection_parameters
 from stacksona_gate.store.rows import Row
 
 KINDS: Final[dict[str, Kind]] = {"text": str, "bigint": int, "integer": int, "bytea": bytes}

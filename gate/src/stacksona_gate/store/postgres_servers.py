@@ -3,6 +3,9 @@
 A primary that was killed and started again shows what it had committed before any standby had it. If the standby was
 promoted meanwhile, that never happened; if not, it may still be lost. So with synchronous replication nothing is read
 from a server before a commit of it came through: the standby then has all that was visible before.
+
+The same is asked again every second of the server that is kept to. A primary that was cut from its standby, and this
+gate with it, may not be the primary any more: it is not read from for longer than a few seconds.
 """
 
 from __future__ import annotations
@@ -10,18 +13,22 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import psycopg
 
+from stacksona_gate.store.postgres_address import each_server
 from stacksona_gate.store.postgres_connection import PostgresRows
-from stacksona_gate.store.postgres_transactions import Patience
+from stacksona_gate.store.postgres_transactions import Line, Patience
 
 PROOF_SECONDS: Final = 2.0
 """How long a server may take to show that its commits come through."""
-CONNECT_SECONDS: Final = "2"
-"""How long one of several servers may take to answer: less than one alone may, as another may be the one."""
+CONFIRM_SECONDS: Final = 1.0
+"""How often the server that is kept to shows it again."""
+DOUBT_SECONDS: Final = 3.0
+"""Once it could not for so long, nothing is read from it any more. A try takes two seconds, a look for other servers
+some more: ten seconds after its last proof at most."""
 PAUSE_SECONDS: Final = 0.1
 """After no server was found nobody tries again for so long; who waited for the try shares its end."""
 
@@ -49,6 +56,7 @@ class Servers:
         """Seconds that the last try took where it was in vain: who answers «not me» at once is asked first."""
         self._current: int | None = None
         self._connections: weakref.WeakKeyDictionary[PostgresRows, int] = weakref.WeakKeyDictionary()
+        self._connections_lock = threading.Lock()
 
     def connect(self, *, read_only: bool = False) -> PostgresRows:
         """Raises psycopg.OperationalError."""
@@ -91,13 +99,46 @@ class Servers:
 
     def _keep_to(self, number: int, rows: PostgresRows) -> None:
         """Whoever is connected to another server waits for one that does not take writes any more."""
-        self._connections[rows] = number
-        if number != self._current:
-            self._current = number
-            for other, server in list(self._connections.items()):
-                if server != number:
-                    other.outdated = True
-                    self._patience.hasten(other)
+        with self._connections_lock:
+            self._connections[rows] = number
+            if number != self._current:
+                self._current = number
+                self._leave([other for other, server in self._connections.items() if server != number])
+
+    def doubt(self) -> None:
+        """Nobody goes on with a connection that is there: whoever needs one has a server prove itself."""
+        with self._connections_lock:
+            self._leave(list(self._connections))
+
+    def _leave(self, connections: Iterable[PostgresRows]) -> None:
+        for rows in connections:
+            rows.outdated = True
+            self._patience.hasten(rows)
+
+
+class Confirmation:
+    """Asks the server that is kept to for its proof again and again. Of one thread."""
+
+    def __init__(self, servers: Servers, line: Line) -> None:
+        """``line``: a connection to it, which gives a try up by itself."""
+        self._servers = servers
+        self._line = line
+        self._last = time.monotonic()
+
+    def renew(self) -> None:
+        """Raises psycopg.OperationalError when it did not come."""
+        now = time.monotonic()
+        if now - self._last < CONFIRM_SECONDS:
+            return
+        try:
+            with self._line.limited() as rows:
+                prove(rows)
+        except (psycopg.Error, OSError) as error:
+            self._line.close()
+            if time.monotonic() - self._last >= DOUBT_SECONDS:
+                self._servers.doubt()
+            raise psycopg.OperationalError(str(error)) from error
+        self._last = now
 
 
 def prove(rows: PostgresRows) -> None:
@@ -108,17 +149,3 @@ def prove(rows: PostgresRows) -> None:
     if found[2] == 0:
         raise psycopg.OperationalError("no standby is there, and commits wait for one")
     rows.one(_PROOF)
-
-
-def each_server(parameters: dict[str, Any]) -> list[dict[str, Any]]:
-    """The parameters for each of the servers: libpq's lists of hosts, addresses and ports, taken apart."""
-    lists = {name: str(parameters[name]).split(",") for name in ("host", "hostaddr", "port") if name in parameters}
-    count = max([len(lists[name]) for name in ("host", "hostaddr") if name in lists], default=1)
-    if count == 1:
-        return [parameters]
-    common = {name: value for name, value in parameters.items() if name not in lists}
-    common |= {"connect_timeout": min(str(common.get("connect_timeout", CONNECT_SECONDS)), CONNECT_SECONDS, key=int)}
-    return [
-        common | {name: values[number if len(values) > 1 else 0] for name, values in lists.items()}
-        for number in range(count)
-    ]
