@@ -17,7 +17,17 @@ from pathlib import Path
 from typing import Final
 
 from gate.tests.factories import PATIENCE, PostgresDatabase
-from gate.tests.postgres import USER, address, as_user, environment, free_port, postgres_database, server, unprivileged
+from gate.tests.postgres import (
+    USER,
+    address,
+    as_user,
+    environment,
+    free_port,
+    postgres_database,
+    require,
+    server,
+    unprivileged,
+)
 from psycopg.conninfo import conninfo_to_dict
 
 PROGRAM: Final = Path("/usr/sbin/pgbouncer")
@@ -96,6 +106,7 @@ def _answers(port: int) -> bool:
 @cache
 def pooler(version: int = 18) -> Pooler:
     """In front of the tests' server of this version; it runs until the tests end."""
+    require(PROGRAM)
     made = Pooler(server(version))
     atexit.register(made.remove)
     made.start()

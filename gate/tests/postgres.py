@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import psycopg
+import pytest
 from gate.tests.factories import PostgresDatabase
 from psycopg.conninfo import conninfo_to_dict
 
@@ -125,6 +126,20 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def require(*needed: Path) -> None:
+    """Skips the test where programs are missing that scripts/postgres could not install."""
+    missing = [str(program) for program in needed if not program.exists()]
+    if missing:
+        pytest.skip(f"missing: {', '.join(missing)}; run scripts/postgres as root, or see what it says")
+
+
+def programs(version: int) -> Path:
+    if version != 15:
+        return wheel_programs()
+    require(DEBIAN / "postgres")
+    return DEBIAN
+
+
 @cache
 def wheel_programs() -> Path:
     """The newest server of the wheel, in a place that an ordinary user can reach."""
@@ -146,7 +161,7 @@ def server(version: int) -> str:
     given = os.environ.get(GIVEN)
     if given:
         return given
-    made = PostgresServer(DEBIAN if version == 15 else wheel_programs())
+    made = PostgresServer(programs(version))
     atexit.register(made.remove)
     made.make()
     made.start()

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Final
 import psycopg
 from gate.tests.docs.pages import blocks, page
 from gate.tests.factories import PATIENCE
-from gate.tests.postgres import DEBIAN, USER, as_user, environment, free_port, unprivileged, wheel_programs
+from gate.tests.postgres import USER, as_user, environment, free_port, programs, unprivileged
 
 PAGE: Final = "docs/how-to/failover.md"
 NAMES: Final = ("setup", "standby", "wait", "state", "alone_two", "promote", "rewind", "wait_again", "alone_one")
@@ -95,23 +95,15 @@ class Pair:
             row = connection.execute(sql.encode()).fetchone()
         return "" if row is None else str(row[0])
 
-    def signal(self, number: int, what: signal.Signals) -> list[int]:
-        """To a server and all its processes; their numbers."""
-        first = int((self.data[number] / "postmaster.pid").read_text().splitlines()[0])
-        processes = [first, *_children(first)]
-        for process in processes:
+    def signal(self, number: int, what: signal.Signals) -> None:
+        """To a server and all its processes."""
+        for process in processes_of(self.data[number]):
             with suppress(ProcessLookupError):
                 os.kill(process, what)
-        return processes
 
     def kill(self, number: int) -> None:
         """As when the machine loses its power, except that the disk keeps what the system was told to write."""
-        self.signal(number, signal.SIGSTOP)  # nobody commits anything while the others die
-        processes = self.signal(number, signal.SIGKILL)
-        deadline = time.monotonic() + PATIENCE
-        while any(_lives(process) for process in processes):  # a server does not start where they still are
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        kill_all(processes_of(self.data[number]))
         # After a restart of the machine the number is nobody's. Here it may be a zombie's, which a server respects.
         (self.data[number] / "postmaster.pid").unlink(missing_ok=True)
 
@@ -128,6 +120,24 @@ class Pair:
             with suppress(FileNotFoundError, IndexError, ValueError):
                 self.kill(number)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def processes_of(data: Path) -> list[int]:
+    """Of the server that runs on a folder, the first before its children."""
+    first = int((data / "postmaster.pid").read_text().splitlines()[0])
+    return [first, *_children(first)]
+
+
+def kill_all(processes: Sequence[int]) -> None:
+    """At one moment: none of them does anything while the others die. Returns when they are gone."""
+    for what in (signal.SIGSTOP, signal.SIGKILL):
+        for process in processes:
+            with suppress(ProcessLookupError):
+                os.kill(process, what)
+    deadline = time.monotonic() + PATIENCE
+    while any(_lives(process) for process in processes):  # a server does not start where they still are
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def _lives(process: int) -> bool:
@@ -151,7 +161,7 @@ def _children(parent: int) -> list[int]:
 @contextmanager
 def pair(version: int) -> Iterator[Pair]:
     """Replicating."""
-    made = Pair(DEBIAN if version == 15 else wheel_programs())
+    made = Pair(programs(version))
     try:
         made.make()
         yield made

@@ -13,11 +13,16 @@ from typing import Any, Final
 
 import httpx2
 import psycopg
+from gate.tests.outbox import until
 
 CALL_SECONDS: Final = 25.0
 POLL_SECONDS: Final = 10
 PAUSE: Final = 0.05
-FINAL: Final = {"allow", "reject", "approved", "rejected"}
+PATIENCE: Final = 60.0
+ENOUGH: Final = 25
+"""Decisions per gate before a fault and after it."""
+RESUME_SECONDS: Final = 5.0
+"""Promised: so long after a promotion every gate decides again."""
 
 Json = dict[str, Any]
 
@@ -56,11 +61,29 @@ class Crowd:
         """Decisions of a gate on what was asked after a moment, in the order in which they came in."""
         return [one for one in self.history if one.do == "decided" and one.gate == gate and one.asked >= since]
 
+    async def busy(self, since: float = 0.0) -> None:
+        """Until every gate has decided a good deal that was asked after a moment."""
+        await until(lambda: all(len(self.decided(gate, since)) >= ENOUGH for gate in self._gates), PATIENCE)
+
+    async def noticed(self) -> None:
+        """Until every gate has answered that it decides nothing."""
+        before = dict(self.failures)
+        await until(lambda: all(self.failures[gate] > before.get(gate, 0) for gate in self._gates), PATIENCE)
+
+    async def resumed(self, since: float) -> float:
+        """Seconds until the last of the gates decided something that was asked after a moment."""
+        await until(lambda: all(self.decided(gate, since) for gate in self._gates), PATIENCE)
+        return max(self.decided(gate, since)[0].came for gate in self._gates) - since
+
+    @property
+    def _gates(self) -> range:
+        return range(len(self.ports))
+
     @asynccontextmanager
-    async def busy(self) -> AsyncIterator[None]:
+    async def busying(self) -> AsyncIterator[None]:
         """At work until the end of the block; raises what went wrong in anybody's hands."""
         async with asyncio.TaskGroup() as group:
-            for gate in range(len(self.ports)):
+            for gate in self._gates:
                 group.create_task(self._asker(gate))
                 group.create_task(self._reviewer(gate))
                 for number in range(self.agents):
@@ -88,7 +111,7 @@ class Crowd:
             while answer is not None and answer["status"] == "pending_review":
                 answer = await self._polled(gate, answer["thread_id"])
             if answer is not None and answer.get("approval_token"):
-                await asyncio.gather(*(self._redeem(at, answer, amount) for at in range(len(self.ports))))
+                await asyncio.gather(*(self._redeem(at, answer, amount) for at in self._gates))
             await asyncio.sleep(PAUSE)
 
     async def _decision(self, gate: int, task: str, amount: int) -> Json | None:

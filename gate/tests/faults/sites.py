@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from gate.tests.cli.processes import COMMAND, Running, free_port, running
+from gate.tests.cli.processes import COMMAND, Json, Running, free_port, running
 from gate.tests.factories import ROOT_SECRET, TENANT, Clock, PostgresDatabase, World, world
+from gate.tests.faults.crowd import PATIENCE, Crowd
+from gate.tests.outbox import until
 from gate.tests.service.test_exports import exported, verdicts
 
 from stacksona_gate.domain.audit import COMMAND_LINE
@@ -53,6 +56,13 @@ class Site:
         }
 
     @asynccontextmanager
+    async def crowd(self) -> AsyncIterator[Crowd]:
+        """Agents and reviewers at every gate, busy until the end of the block."""
+        made = Crowd(self.ports, self.w.key, self.token)
+        async with made.busying():
+            yield made
+
+    @asynccontextmanager
     async def reopened(self, url: str = "") -> AsyncIterator[World]:
         """The world in this process, beside the gates."""
         database = PostgresDatabase(url or self.url)
@@ -82,3 +92,15 @@ async def site(url: str, *, gates: int = 2, **environment: str) -> AsyncIterator
             made.ports.append(port)
             made.gates.append(process)
         yield made
+
+
+async def answers(what: Callable[[], tuple[int, Json]], status: int, seconds: float = PATIENCE) -> Json:
+    """The answer once it has this status."""
+    told: list[tuple[int, Json]] = []
+
+    async def as_awaited() -> bool:
+        told.append(await asyncio.to_thread(what))
+        return told[-1][0] == status
+
+    await until(as_awaited, seconds)
+    return told[-1][1]

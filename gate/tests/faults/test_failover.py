@@ -6,16 +6,15 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
-from gate.tests.cli.processes import COMMAND, Json, call, running
-from gate.tests.faults.crowd import Crowd, untrue
+from gate.tests.cli.processes import COMMAND, Json, call, free_port, running
+from gate.tests.faults.crowd import PATIENCE, RESUME_SECONDS, untrue
 from gate.tests.faults.network import Network, network
-from gate.tests.faults.sites import SOUND, Site, site
+from gate.tests.faults.sites import SOUND, Site, answers, site
 from gate.tests.outbox import until
 from gate.tests.postgres import USER
 from gate.tests.replication import Pair, pair
@@ -23,13 +22,8 @@ from stacksona import AsyncGate, Decision
 
 pytestmark = pytest.mark.slow
 
-RESUME_SECONDS: Final = 5.0
-"""Promised: so long after the promotion every gate decides again."""
 DOUBT_SECONDS: Final = 10.0
 """Promised: so long a gate reads from a server that cannot show any more that its commits come through."""
-ENOUGH: Final = 25
-"""Decisions per gate before and after."""
-PATIENCE: Final = 60.0
 TRIES: Final = 10
 
 Fault = Callable[[Pair, Network], None]
@@ -79,34 +73,6 @@ async def promoted(servers: Pair) -> float:
     return time.monotonic()
 
 
-@asynccontextmanager
-async def crowded(place: Site) -> AsyncIterator[Crowd]:
-    crowd = Crowd(place.ports, place.w.key, place.token)
-    async with crowd.busy():
-        yield crowd
-    assert crowd.strange == []
-
-
-async def busy(crowd: Crowd, since: float = 0.0) -> None:
-    """Until every gate has decided a good deal that was asked after a moment."""
-    gates = range(len(crowd.ports))
-    await until(lambda: all(len(crowd.decided(gate, since)) >= ENOUGH for gate in gates), PATIENCE)
-
-
-async def noticed(crowd: Crowd) -> None:
-    """Until every gate has answered that it decides nothing."""
-    before = dict(crowd.failures)
-    gates = range(len(crowd.ports))
-    await until(lambda: all(crowd.failures[gate] > before.get(gate, 0) for gate in gates), PATIENCE)
-
-
-async def resumed(crowd: Crowd, since: float) -> float:
-    """Seconds until the last of the gates decided something that was asked after a moment."""
-    gates = range(len(crowd.ports))
-    await until(lambda: all(crowd.decided(gate, since) for gate in gates), PATIENCE)
-    return max(crowd.decided(gate, since)[0].came for gate in gates) - since
-
-
 def asked(place: Site, task: str, tool: str = "issue_refund", *, gate: int = 0, amount: int = 100) -> tuple[int, Json]:
     body = {"tool_name": tool, "subject": "Something", "payload": {"amount": amount}}
     return call(place.ports[gate], "POST", f"/api/agent/tasks/{task}/requests", place.w.key, body)
@@ -114,18 +80,6 @@ def asked(place: Site, task: str, tool: str = "issue_refund", *, gate: int = 0, 
 
 def read(place: Site, task: str) -> tuple[int, Json]:
     return call(place.ports[0], "GET", f"/api/agent/decisions?task_id={task}", place.w.key)
-
-
-async def answers(what: Callable[[], tuple[int, Json]], status: int, seconds: float = PATIENCE) -> Json:
-    """The answer once it has this status."""
-    told: list[tuple[int, Json]] = []
-
-    async def as_awaited() -> bool:
-        told.append(await asyncio.to_thread(what))
-        return told[-1][0] == status
-
-    await until(as_awaited, seconds)
-    return told[-1][1]
 
 
 async def decision_for_one_who_waits(place: Site, thread_id: str) -> Decision:
@@ -150,18 +104,19 @@ async def test_a_lost_primary_costs_nothing_that_was_told_and_gates_go_on_within
         async with site(through(way, servers)) as place:
             thread_id = asked(place, "held", "wire_transfer")[1]["thread_id"]
             held = asyncio.create_task(decision_for_one_who_waits(place, thread_id))
-            async with crowded(place) as crowd:
-                await busy(crowd)
+            async with place.crowd() as crowd:
+                await crowd.busy()
                 fault(servers, way)
-                await noticed(crowd)
+                await crowd.noticed()
                 since = await promoted(servers)
-                took = await resumed(crowd, since)
-                await busy(crowd, since)
+                took = await crowd.resumed(since)
+                await crowd.busy(since)
                 await approve(place, thread_id)
                 told = await asyncio.wait_for(held, PATIENCE)
             assert await place.log_verdicts(tmp_path) == SOUND
         assert untrue(crowd.history, servers.url(1, user=USER)) == []
     print(f"{case}: all gates decided again after {took:.1f} s; {len(crowd.history)} answers held")  # noqa: T201
+    assert crowd.strange == []
     assert {one.do for one in crowd.history} == {"decided", "polled", "reviewed", "redeemed"}
     assert told.status == "approved"
     assert took < RESUME_SECONDS
@@ -177,7 +132,7 @@ async def test_an_old_primary_that_comes_back_alone_is_not_believed_and_taken_ba
         looked = [await asyncio.to_thread(read, place, "after") for _ in range(TRIES)]
         decided = [await asyncio.to_thread(asked, place, f"late-{number}") for number in range(TRIES)]
         assert {status for status, _ in looked + decided} == {503}
-        with running(COMMAND, "serve", "--port", "0", **place.named(fifteen.url(0))) as late:
+        with running(COMMAND, "serve", "--port", str(free_port()), **place.named(fifteen.url(0))) as late:
             assert late.process.wait(PATIENCE) == 1
 
         fifteen.start(1)
