@@ -34,7 +34,8 @@ from stacksona_gate.service.log_keys import log_signer
 from stacksona_gate.service.requests import Ask, submit
 from stacksona_gate.store.base import Tx
 from stacksona_gate.store.content import Content
-from stacksona_gate.store.postgres_connection import Columns, PostgresRows, connection_parameters
+from stacksona_gate.store.postgres_address import connection_parameters
+from stacksona_gate.store.postgres_connection import Columns, PostgresRows
 from stacksona_gate.store.queries.requests import REQUESTS
 from stacksona_gate.store.queries.tenants import AUDIT
 from stacksona_gate.store.rows import Row, Rows
