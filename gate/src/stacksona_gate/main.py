@@ -120,6 +120,7 @@ async def build_gate(store: Store, env: Environment, root: RootSecret) -> Gate:
     keyring = await store.read(lambda tx: read_keyring(tx, env, root))
     gate = Gate(store, env, root, Directory(store, env), keyring, Wakeups(), RefusalLog())
     store.watch(gate.directory.changed)
+    store.watch(gate.answers.changed)
     store.watch(gate.wakeups.changed)
     store.watch(_Keys(gate).changed)
     return gate

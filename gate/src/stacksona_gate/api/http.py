@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from stacksona_gate.api.bodies import ClientGone, read_body
 from stacksona_gate.api.errors import PROBLEM_TYPE, Problem, problem, problem_of
+from stacksona_gate.api.exchange import Exchange
 from stacksona_gate.api.watching import GONE, Watch, Watched
 from stacksona_gate.domain.errors import FieldError, GateError, Invalid, Malformed
 from stacksona_gate.telemetry.trace import CURRENT, Trace, traced
@@ -35,6 +36,8 @@ def _plain_text(value: object) -> str:
 
 
 ENCODER: Final = msgspec.json.Encoder(enc_hook=_plain_text)
+_CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_FIELDS_MOST: Final = 50
 _NO_STORE: Final = (b"cache-control", b"no-store")
 
 Header = tuple[bytes, bytes]
@@ -79,9 +82,7 @@ class Call:
     def query(self) -> dict[str, str]:
         """The query's fields. Raises Malformed for a repeated one or broken text, Invalid for too many."""
         try:
-            pairs = parse_qsl(
-                self.scope["query_string"].decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=50
-            )
+            pairs = _pairs(self.scope["query_string"].decode("ascii"))
         except (UnicodeDecodeError, ValueError):
             raise Malformed("the query is not valid UTF-8 in percent encoding, or has over 50 fields") from None
         fields = dict(pairs)
@@ -120,6 +121,14 @@ class Call:
             pass
 
 
+def _pairs(query: str) -> list[tuple[str, str]]:
+    """Raises ValueError."""
+    if "%" in query or "+" in query or query.count("&") >= _FIELDS_MOST:
+        return parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=_FIELDS_MOST)
+    # The same for a query without escapes, in a fifth of the time.
+    return [(name, value) for name, _, value in (field.partition("=") for field in query.split("&") if field)]
+
+
 @dataclass(slots=True)
 class Reply:
     """A complete answer."""
@@ -128,6 +137,16 @@ class Reply:
     status: int = 200
     content_type: bytes = JSON_TYPE
     headers: tuple[Header, ...] = ()
+    head: bytes | None = None
+    """All header lines but the request id, written already: for a 200 that is sent again and again."""
+
+    def written(self) -> Reply:
+        """The same with ``head``."""
+        lines = [b"%s: %s\r\n" % field for field in _fields(self)]
+        if any(_CONTROL.search(line, 0, len(line) - 2) for line in lines):
+            raise ValueError("a header has a control character")
+        self.head = b"".join(lines)
+        return self
 
 
 @dataclass(slots=True)
@@ -147,7 +166,24 @@ class Download:
     headers: tuple[Header, ...] = ()
 
 
-Handler = Callable[[Call], Awaitable[Reply | Events | Download]]
+class Held(Protocol):
+    """An answer that waits for something. The server keeps nothing else of the call meanwhile, where it can."""
+
+    def arm(self, due: Callable[[bool], None]) -> None:
+        """Calls ``due`` once, when it is time to look."""
+        ...
+
+    async def look(self) -> Reply | None:
+        """The answer; None: arm again. Raises GateError."""
+        ...
+
+    def close(self) -> None:
+        """It is answered, or there is nobody to answer any more."""
+        ...
+
+
+Answered = Reply | Events | Download | Held
+Handler = Callable[[Call], Awaitable[Answered]]
 
 
 def json_reply(value: object, status: int = 200, headers: tuple[Header, ...] = ()) -> Reply:
@@ -180,30 +216,46 @@ class Endpoint:
         trace = traced(headers, scope["headers"])
         CURRENT.set(trace)  # of this call's own task
         call = Call(scope, receive, trace, headers)
+        await self.answer(call, self._handler(call), send, begun)
+
+    async def answer(self, call: Call, work: Awaitable[Answered], send: Send, begun: float) -> None:
+        """Awaits the work for a call and sends what comes of it. ``begun``: perf_counter when the call came."""
         try:
-            reply = await self._handler(call)
+            reply = await work
         except GateError as error:
             reply = await self._refused(call, error)
         except ClientGone:
-            self._watched.opened(GONE, begun, call.route)
+            self.gone(begun, call.route)
             return
         except Exception:
-            log.exception("fault in %s", scope.get("path_params"))
+            log.exception("fault in %s", call.scope.get("path_params"))
             reply = problem_reply(
                 problem(500, "fault", "the gate has a fault here: nothing was allowed; see its log", call.request_id)
             )
         if isinstance(reply, Reply):
-            await send_reply(reply, call.request_id, send, head=scope["method"] == "HEAD")
+            if reply.head is None or not _write(reply, reply.head, call.request_id, send):
+                await send_reply(reply, call.request_id, send, head=call.scope["method"] == "HEAD")
             if call.route is None:
                 self._watched.done(reply.status, begun)
             else:
                 self._watched.opened(reply.status, begun, call.route)
-            return
-        self._watched.opened(200, begun)
-        if isinstance(reply, Events):
-            await _send_events(call, reply, send)
+        elif isinstance(reply, Events | Download):
+            self._watched.opened(200, begun)
+            await _go_on(call, reply, send)
         else:
-            await _send_download(call, reply, send)
+            await self._hold(call, reply, send, begun)
+
+    async def _hold(self, call: Call, held: Held, send: Send, begun: float) -> None:
+        parked = _Parked(self, held, call, begun)
+        exchange = getattr(send, "__self__", None)
+        if isinstance(exchange, Exchange):
+            exchange.park(parked)
+        else:
+            await self.answer(call, call.while_connected(parked.wait()), send, begun)
+
+    def gone(self, begun: float, route: str | None) -> None:
+        """Counts a caller that hung up."""
+        self._watched.opened(GONE, begun, route)
 
     async def _refused(self, call: Call, error: GateError) -> Reply:
         if error.kind == "too_many":
@@ -211,6 +263,58 @@ class Endpoint:
         if self._on_error is not None:
             await self._on_error(call, error)
         return refused(error, call.request_id)
+
+
+class _Parked:
+    """A held answer, and what is needed of its call."""
+
+    __slots__ = ("_begun", "_client", "_endpoint", "_held", "_route", "_trace")
+
+    def __init__(self, endpoint: Endpoint, held: Held, call: Call, begun: float) -> None:
+        self._endpoint = endpoint
+        self._held = held
+        self._client = call.scope.get("client")
+        self._trace = call.trace
+        self._route = call.route
+        self._begun = begun
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        CURRENT.set(self._trace)  # of this task; who woke it belongs to another call
+        call = Call({"method": scope["method"], "client": self._client}, receive, self._trace, {})
+        call.route = self._route
+        await self._endpoint.answer(call, self._look(), send, self._begun)
+
+    async def _look(self) -> Answered:
+        """The answer, or the same once more."""
+        try:
+            reply = await self._held.look()
+        except BaseException:
+            self._held.close()
+            raise
+        if reply is None:
+            return self._held
+        self._held.close()
+        return reply
+
+    def arm(self, due: Callable[[bool], None]) -> None:
+        self._held.arm(due)
+
+    def gone(self) -> None:
+        self._held.close()
+        self._endpoint.gone(self._begun, self._route)
+
+    async def wait(self) -> Reply:
+        """For a server that knows no better way."""
+        try:
+            while True:
+                due: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+                self._held.arm(lambda changed, due=due: None if due.done() else due.set_result(changed))  # type: ignore[misc]
+                await due
+                reply = await self._held.look()
+                if reply is not None:
+                    return reply
+        finally:
+            self._held.close()
 
 
 def refused(error: GateError, request_id: str) -> Reply:
@@ -226,17 +330,37 @@ def refused(error: GateError, request_id: str) -> Reply:
 
 
 async def send_reply(reply: Reply, request_id: str, send: Send, *, head: bool = False) -> None:
+    headers = [*_fields(reply), (b"x-request-id", request_id.encode())]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if head else reply.body})
+
+
+def _fields(reply: Reply) -> list[Header]:
+    """Its headers but the request id."""
     headers: list[Header] = [
         (b"content-type", reply.content_type),
         (b"content-length", str(len(reply.body)).encode()),
-        (b"x-request-id", request_id.encode()),
         (b"x-content-type-options", b"nosniff"),
     ]
     if not any(name == b"cache-control" for name, _ in reply.headers):
         headers.append(_NO_STORE)
     headers.extend(reply.headers)
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if head else reply.body})
+    return headers
+
+
+def _write(reply: Reply, head: bytes, request_id: str, send: Send) -> bool:
+    """Sends it in one piece, where the server can. False: it did not."""
+    exchange = getattr(send, "__self__", None)
+    if not isinstance(exchange, Exchange):
+        return False
+    return exchange.write(b"%sx-request-id: %s\r\n" % (head, request_id.encode()), reply.body)
+
+
+async def _go_on(call: Call, reply: Events | Download, send: Send) -> None:
+    if isinstance(reply, Events):
+        await _send_events(call, reply, send)
+    else:
+        await _send_download(call, reply, send)
 
 
 async def _send_events(call: Call, events: Events, send: Send) -> None:

@@ -12,20 +12,25 @@ import re
 import secrets
 from asyncio.events import TimerHandle
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Final, cast
+from urllib.parse import unquote
 
 import httptools
-from uvicorn._types import HTTPScope
+from starlette.types import ASGIApp
+from uvicorn._types import ASGI3Application, HTTPScope
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
+
+from stacksona_gate.api.exchange import Exchange, Flow, Signal
 
 IDLE, HEAD, BODY, REFUSED = range(4)
 NEVER = math.inf
 NO_HEADER = b"\0"  # no field can have this value
 ONCE = (b"authorization", b"content-type", b"idempotency-key")
 """Fields that decide: whoever stands before the gate could have read the other one."""
+_FORGOTTEN: Final = cast("HTTPScope", {})
 HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
 
 
@@ -119,9 +124,10 @@ class GateProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.ws_protocol_class = None
+        self.cycle: Exchange = cast("Exchange", None)
         self._phase = IDLE
         self._seen: HTTPScope | None = None
-        self._behind: RequestResponseCycle | None = None
+        self._behind: Exchange | None = None
         self._host = NO_HEADER
         self._refusal: Refusal | None = None
         self._answer = b""
@@ -133,6 +139,7 @@ class GateProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.flow = Flow(transport)
         self._set_due(self.header_seconds)  # uvicorn waits for ever for a first byte
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -140,8 +147,7 @@ class GateProtocol(HttpToolsProtocol):
         # uvicorn tells only the newest request of a pipeline; the one being answered would go on for ever.
         answering = self._answering()
         if answering is not None:
-            answering.disconnected = True
-            answering.message_event.set()
+            answering.hang_up()
         super().connection_lost(exc)
 
     # What the client sends. These five run for every request: several of uvicorn's are replaced, not extended.
@@ -164,14 +170,55 @@ class GateProtocol(HttpToolsProtocol):
             self._check_upgrade()
             return
         self._check_head()
-        previous = self.cycle
-        super().on_headers_complete()
+        previous: Exchange | None = self.cycle
+        self.cycle = self._exchange()
+        if previous is None or previous.response_complete:
+            self.start(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
         if len(self.pipeline) == 1:
             self._behind = previous  # the one that is being answered
         self._seen = self.scope
         self._due = NEVER
         self._phase = BODY
         self._body_read = 0
+
+    def _exchange(self) -> Exchange:
+        """The request whose head is complete, as uvicorn describes it to an application."""
+        scope, version = self.scope, self.parser.get_http_version()
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        scope["method"] = self.parser.get_method().decode("ascii")
+        scope["http_version"] = version
+        scope["path"] = self.root_path + (unquote(path) if "%" in path else path)
+        scope["raw_path"] = self.root_path.encode("ascii") + url.path
+        scope["query_string"] = url.query or b""
+        made = Exchange(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=cast("asyncio.Event", Signal()),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        made.connection = self
+        return made
+
+    def start(self, exchange: Exchange, app: ASGIApp) -> None:
+        """Runs an application for a request in a task."""
+        self._start_asgi_task(exchange, cast("ASGI3Application", app))
+
+    def release(self, exchange: Exchange) -> None:
+        """Forgets the head of a request, unless the next one's is being read."""
+        if self.scope is exchange.scope:
+            self.scope = self._seen = _FORGOTTEN
+            self.headers, self.url = [], b""
 
     def on_body(self, body: bytes) -> None:
         self._body_read += len(body)
@@ -205,7 +252,7 @@ class GateProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         if self.pipeline:
             cycle, app = self.pipeline.pop()
-            self._behind = cycle
+            self._behind = cast("Exchange", cycle)
             self._start_asgi_task(cycle, app)
         elif self._phase == IDLE:
             self._set_due(self.timeout_keep_alive)
@@ -219,7 +266,7 @@ class GateProtocol(HttpToolsProtocol):
         elif self._phase == REFUSED:
             self._close_with_answer()
 
-    def _answering(self) -> RequestResponseCycle | None:
+    def _answering(self) -> Exchange | None:
         """The request that is being answered: the newest, or the one that the pipeline waits behind."""
         cycle = self._behind if self.pipeline else self.cycle
         return None if cycle is None or cycle.response_complete else cycle
@@ -385,13 +432,13 @@ class GateProtocol(HttpToolsProtocol):
         cycle = self.cycle
         if self.pipeline:
             self.pipeline.popleft()
-            self.cycle = self.pipeline[0][0] if self.pipeline else cast("RequestResponseCycle", self._behind)
+            self.cycle = cast("Exchange", self.pipeline[0][0] if self.pipeline else self._behind)
         elif cycle.response_started:
             self._answer = b""
             cycle.keep_alive = False
         else:
-            cycle.disconnected = cycle.response_complete = True
-            cycle.message_event.set()
+            cycle.hang_up()
+            cycle.response_complete = True
 
     def _close_with_answer(self) -> None:
         if self.transport.is_closing():

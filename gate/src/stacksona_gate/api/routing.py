@@ -11,16 +11,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from stacksona_gate.api.errors import problem
-from stacksona_gate.api.http import (
-    Call,
-    Download,
-    Endpoint,
-    Events,
-    Handler,
-    Reply,
-    problem_reply,
-    send_reply,
-)
+from stacksona_gate.api.http import Answered, Call, Endpoint, Handler, problem_reply, send_reply
 from stacksona_gate.api.watching import Watch
 from stacksona_gate.domain.errors import GateError
 from stacksona_gate.telemetry.trace import given_request_id, new_request_id
@@ -50,7 +41,7 @@ class Operation:
 
     method: str
     path: str
-    handler: Callable[[Any, Call], Awaitable[Reply | Events | Download]]
+    handler: Callable[[Any, Call], Awaitable[Answered]]
     tag: str
     security: str | None
     """``agent``, ``person`` or None."""
@@ -111,8 +102,8 @@ def _identity(scope: Scope) -> str:
     return given_request_id(dict(scope["headers"])) or new_request_id()
 
 
-def _bound(handler: Callable[[Any, Call], Awaitable[Reply | Events | Download]], context: Any) -> Handler:
-    async def bound(call: Call) -> Reply | Events | Download:
+def _bound(handler: Callable[[Any, Call], Awaitable[Answered]], context: Any) -> Handler:
+    async def bound(call: Call) -> Answered:
         return await handler(context, call)
 
     return bound

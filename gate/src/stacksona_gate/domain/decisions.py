@@ -17,6 +17,16 @@ RETRY_AFTER: Final = 5
 EMPTY_OBJECT: Final = "{}"
 
 
+class Answer(msgspec.Struct, frozen=True):
+    """A decision on its way out. ``body`` is JSON without the token."""
+
+    status: str
+    thread_id: str | None
+    body: bytes
+    token: str | None
+    request: Request
+
+
 def decision_object(request: Request, *, public_url: str, warnings: tuple[str, ...] = ()) -> dict[str, object]:
     """The fields that every decision answer has."""
     answer: dict[str, object] = {"status": request.status, "request_id": request.id, "task_id": request.task_id}

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from stacksona_gate.domain.decisions import etag, polled_decision
 from stacksona_gate.domain.errors import NotFound, TooMany
-from stacksona_gate.domain.requests import Request, Review, ThreadFilter, approval_state
+from stacksona_gate.domain.requests import Request, ThreadFilter
 from stacksona_gate.domain.times import SECOND
 from stacksona_gate.service.directory import Caller
 from stacksona_gate.service.gate import Gate
-from stacksona_gate.service.requests import ENCODER, Answer, fresh_token
+from stacksona_gate.service.kept_answers import Polled, State
 from stacksona_gate.service.threads import expire_overdue
-from stacksona_gate.service.wakeups import Waiter
-from stacksona_gate.store.base import Tx
+from stacksona_gate.store.base import Reading, Tx
 
 LOOK_SECONDS: Final = 15.0
 """A held stream looks again at least that often, and says that it is alive."""
@@ -30,24 +29,13 @@ class Selector:
     task_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Polled:
-    """A decision as it is now. ``etag`` covers the decision, not the token."""
-
-    answer: Answer
-    etag: str
-
-
-@dataclass(frozen=True, slots=True)
-class _State:
-    request: Request
-    reviews: tuple[Review, ...]
-    generation: int
-
-
 async def read_decision(gate: Gate, caller: Caller, selector: Selector) -> Polled:
-    """The decision as it stands. Raises NotFound."""
-    return _polled(gate, await _current(gate, caller, selector))
+    """The decision as it stands.
+
+    Whatever the caller's key was worth when it was looked up, it is held against the configuration that the decision is
+    read with. Raises Unauthenticated, Forbidden, NotFound.
+    """
+    return _told(gate, await _current(gate, caller, selector))
 
 
 class Holds:
@@ -88,28 +76,77 @@ class DrainFlag:
         """Held answers leave."""
 
 
+class HeldDecision:
+    """A decision that is pending and that the caller knows already: it waits for a change, without a task."""
+
+    __slots__ = ("_caller", "_deadline", "_draining", "_gate", "_known", "_request", "_waiter")
+
+    def __init__(
+        self, gate: Gate, caller: Caller, request: Request, known: str, deadline: float, draining: DrainFlag
+    ) -> None:
+        """``deadline`` in the time of ``Environment.monotonic``."""
+        self._gate = gate
+        self._caller = caller
+        self._request = (request.id, request.expires_at or 0)
+        self._known = known
+        self._deadline = deadline
+        self._draining = draining
+        self._waiter = gate.wakeups.for_request(caller.tenant_id, request.id)
+
+    def arm(self, due: Callable[[bool], None]) -> None:
+        """Calls ``due`` once, when it is time to look."""
+        left = self._deadline - self._gate.env.monotonic()
+        self._waiter.arm(min(left, _seconds_until(self._gate, self._request[1])), due)
+
+    async def look(self) -> Polled | None:
+        """The decision, None when there is nothing new and time is left. Raises as ``read_decision``."""
+        state = await _current(self._gate, self._caller, Selector(request_id=self._request[0]))
+        left = self._deadline - self._gate.env.monotonic()
+        if state.request.is_pending and left > 0 and not self._draining.is_set and state.etag == self._known:
+            return None
+        _count_wake(self._gate, state.request)
+        return _told(self._gate, state)
+
+    def close(self) -> None:
+        self._waiter.close()
+
+
+async def hold_decision(
+    gate: Gate, caller: Caller, selector: Selector, *, seconds: float, known: str | None, draining: DrainFlag
+) -> Polled | HeldDecision:
+    """The decision, or what waits for it while it is pending and the caller knows it already; close that.
+
+    ``known``: the ETag the caller has; None: whatever holds on arrival. Ends early when the process drains.
+    Raises as ``read_decision``.
+    """
+    first = await _current(gate, caller, selector)
+    if not first.request.is_pending or (known is not None and first.etag != known):
+        return _told(gate, first)
+    held = HeldDecision(gate, caller, first.request, first.etag, gate.env.monotonic() + seconds, draining)
+    try:
+        polled = await held.look()  # something may have changed before it began to wait
+    except BaseException:
+        held.close()
+        raise
+    if polled is None:
+        return held
+    held.close()
+    return polled
+
+
 async def wait_decision(
     gate: Gate, caller: Caller, selector: Selector, *, seconds: float, known: str | None, draining: DrainFlag
 ) -> Polled:
-    """Holds the answer while it is pending and the caller knows it already.
-
-    ``known``: the ETag the caller has; None: whatever holds on arrival. Ends early when the process drains.
-    Raises NotFound.
-    """
-    first = await _current(gate, caller, selector)
-    if known is None:
-        known = etag(first.request)
-    if not first.request.is_pending or etag(first.request) != known:
-        return _polled(gate, first)
-    deadline = gate.env.monotonic() + seconds
-    chosen = Selector(request_id=first.request.id)
-    waiter = gate.wakeups.for_request(caller.tenant_id, first.request.id)
+    """The same for who has a task to wait in."""
+    held = await hold_decision(gate, caller, selector, seconds=seconds, known=known, draining=draining)
+    if isinstance(held, Polled):
+        return held
     try:
-        polled = await _held(gate, caller, chosen, waiter, deadline, known, draining)
-        _count_wake(gate, polled.answer.request)
-        return polled
+        while (polled := await look_again(held)) is None:
+            pass
     finally:
-        waiter.close()
+        held.close()
+    return polled
 
 
 def _count_wake(gate: Gate, request: Request) -> None:
@@ -118,21 +155,21 @@ def _count_wake(gate: Gate, request: Request) -> None:
         gate.env.measures.wake_seconds.observe(max(0, gate.env.now() - request.decided_at) / SECOND)
 
 
-async def _held(
-    gate: Gate, caller: Caller, selector: Selector, waiter: Waiter, deadline: float, known: str, draining: DrainFlag
-) -> Polled:
-    while True:
-        state = await _current(gate, caller, selector)
-        left = deadline - gate.env.monotonic()
-        if not state.request.is_pending or etag(state.request) != known or left <= 0 or draining.is_set:
-            return _polled(gate, state)
-        await waiter.wait(min(left, _seconds_to_expiry(gate, state.request)))
+async def look_again(held: HeldDecision) -> Polled | None:
+    """Waits until it is time to look, and looks."""
+    due: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    held.arm(lambda changed: None if due.done() else due.set_result(changed))
+    await due
+    return await held.look()
 
 
 async def stream_decision(
     gate: Gate, caller: Caller, selector: Selector, draining: DrainFlag
 ) -> AsyncIterator[Polled | None]:
-    """Each state of a decision as it comes, None as a sign of life; ends after the final status. Raises NotFound."""
+    """Each state of a decision as it comes, None as a sign of life; ends after the final status.
+
+    Raises as ``read_decision``.
+    """
     first = await _current(gate, caller, selector)
     chosen = Selector(request_id=first.request.id)
     waiter = gate.wakeups.for_request(caller.tenant_id, first.request.id)
@@ -141,79 +178,76 @@ async def stream_decision(
     try:
         while True:
             state = await _current(gate, caller, chosen)
-            now_known = etag(state.request)
-            yield _polled(gate, state) if now_known != known else None
-            known = now_known
+            yield _told(gate, state) if state.etag != known else None
+            known = state.etag
             if not state.request.is_pending or draining.is_set:
                 if waited:
                     _count_wake(gate, state.request)
                 return
             waited = True
-            await waiter.wait(min(LOOK_SECONDS, _seconds_to_expiry(gate, state.request)))
+            await waiter.wait(min(LOOK_SECONDS, _seconds_until(gate, state.request.expires_at or 0)))
     finally:
         waiter.close()
 
 
-def _seconds_to_expiry(gate: Gate, request: Request) -> float:
+def _seconds_until(gate: Gate, expires_at: int) -> float:
     """Not less than a moment: the expiry itself is written by whoever comes first."""
-    left = (request.expires_at or 0) - gate.env.now()
-    return max(left / 1_000_000, 0.05)
+    return max((expires_at - gate.env.now()) / 1_000_000, 0.05)
 
 
 async def list_decisions(gate: Gate, caller: Caller, where: ThreadFilter) -> list[tuple[int, Polled]]:
     """The agent's own threads, oldest first, each with its place in the list."""
     agent = caller.as_agent()
 
-    def query(tx: Tx) -> list[tuple[int, _State]]:
+    def query(tx: Tx) -> list[tuple[int, State]]:
         found = tx.requests.list_threads(agent.tenant_id, where)
-        return [(request.seq, _state(tx, request)) for request in found]
+        return [(request.seq, _listed(tx, request)) for request in found]
 
     listed = await gate.store.scan(query)
-    return [(seq, _polled(gate, await _settled(gate, caller, state))) for seq, state in listed]
+    return [(seq, _told(gate, await _settled(gate, state))) for seq, state in listed]
 
 
-async def _current(gate: Gate, caller: Caller, selector: Selector) -> _State:
-    agent = caller.as_agent()
+def _listed(tx: Tx, request: Request) -> State:
+    reviews = tx.conversation.list_reviews(request.tenant_id, request.id)
+    agent = tx.agents.find(request.tenant_id, request.agent_id)
+    return State(request, tuple(reviews), -1 if agent is None else agent.generation)
 
-    def query(tx: Tx) -> _State | None:
-        request = _find(tx, agent.tenant_id, agent.id, selector)
-        # Another agent's ids answer as ids that never existed.
-        return None if request is None or request.agent_id != agent.id else _state(tx, request)
 
-    state = await gate.store.read(query)
+async def _current(gate: Gate, caller: Caller, selector: Selector) -> State:
+    if caller.agent is None:
+        caller.as_agent()  # says what is wrong
+    reading, state = await gate.store.read(lambda tx: _read(gate, tx, caller, selector))
+    # Found or not: what is told rests on the configuration that holds now.
+    caller = await gate.directory.current(caller, None if reading is None else reading.config_version)
+    caller.as_agent()
     if state is None:
         raise NotFound("there is no such decision")
-    return await _settled(gate, caller, state)
+    return await _settled(gate, state)
 
 
-async def _settled(gate: Gate, caller: Caller, state: _State) -> _State:
+def _read(gate: Gate, tx: Tx, caller: Caller, selector: Selector) -> tuple[Reading | None, State | None]:
+    """Another agent's ids are found as little as ids that never existed."""
+    tenant_id = caller.tenant_id
+    reading = tx.readings.find(
+        tenant_id,
+        caller.key.owner_id,
+        thread_id=selector.thread_id,
+        request_id=selector.request_id,
+        task_id=selector.task_id,
+    )
+    return reading, None if reading is None else gate.answers.open(tx, tenant_id, reading)
+
+
+async def _settled(gate: Gate, state: State) -> State:
     """A thread whose time is over is rejected before anybody is told about it."""
     request = state.request
     if not request.is_overdue(gate.env.now()) or request.thread_id is None:
         return state
     thread_id = request.thread_id
-    await gate.store.write(lambda tx: expire_overdue(tx, gate.env, caller.tenant_id, thread_id))
-    fresh = await gate.store.read(lambda tx: tx.requests.find(caller.tenant_id, request.id))
-    return _State(fresh or request, state.reviews, state.generation)
+    await gate.store.write(lambda tx: expire_overdue(tx, gate.env, request.tenant_id, thread_id))
+    fresh = await gate.store.read(lambda tx: tx.requests.find(request.tenant_id, request.id))
+    return State(fresh or request, state.reviews, state.generation)
 
 
-def _find(tx: Tx, tenant_id: str, agent_id: str, selector: Selector) -> Request | None:
-    if selector.thread_id is not None:
-        return tx.requests.find_thread(tenant_id, selector.thread_id)
-    if selector.request_id is not None:
-        return tx.requests.find(tenant_id, selector.request_id)
-    return tx.requests.newest_of_task(tenant_id, agent_id, selector.task_id or "")
-
-
-def _state(tx: Tx, request: Request) -> _State:
-    reviews = tx.conversation.list_reviews(request.tenant_id, request.id) if request.thread_id is not None else []
-    agent = tx.agents.find(request.tenant_id, request.agent_id)
-    return _State(request, tuple(reviews), -1 if agent is None else agent.generation)
-
-
-def _polled(gate: Gate, state: _State) -> Polled:
-    request, now = state.request, gate.env.now()
-    approval = approval_state(request, state.generation, now)
-    body = polled_decision(request, state.reviews, public_url=gate.env.public_url, state=approval)
-    token = fresh_token(gate, request, state.generation, now)
-    return Polled(Answer(request.status, request.thread_id, ENCODER.encode(body), token, request), etag(request))
+def _told(gate: Gate, state: State) -> Polled:
+    return gate.answers.tell(state, gate.keyring, gate.env)

@@ -124,6 +124,16 @@ class Directory:
         fresh.require_usable_key(self._env.now())
         return fresh
 
+    async def current(self, caller: Caller, version: int | None) -> Caller:
+        """The same key's holder in that version of the configuration; None: as of now. Raises Unauthenticated."""
+        if version is None or caller.config_version != version:
+            known = self._callers.get(caller.key.hash)
+            caller = (
+                known if known is not None and known.config_version == version else await self._look_up(caller.key.hash)
+            )
+        caller.require_usable_key(self._env.now())
+        return caller
+
     async def configuration(self, tenant_id: str) -> Configuration:
         """The tenant's configuration as it is stored now."""
         return await self._store.read(lambda tx: self._configuration(tx, tenant_id))

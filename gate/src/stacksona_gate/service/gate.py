@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from stacksona_gate.service.directory import Directory
 from stacksona_gate.service.environment import Environment
+from stacksona_gate.service.kept_answers import KeptAnswers
 from stacksona_gate.service.keyring import Keyring
 from stacksona_gate.service.refusals import RefusalLog
 from stacksona_gate.service.secrets import RootSecret
@@ -25,6 +26,7 @@ class Gate:
     keyring: Keyring
     wakeups: Wakeups
     refusals: RefusalLog
+    answers: KeptAnswers = field(default_factory=KeptAnswers)
     deliveries: Counter[str] = field(default_factory=Counter)
     """Attempts by what came of them: delivered, failed, dead or stale."""
     holders: set[str] = field(default_factory=set)

@@ -13,6 +13,7 @@ import msgspec
 from stacksona_gate.domain import status
 from stacksona_gate.domain.audit import Actor
 from stacksona_gate.domain.canonical import canonical_text, canonicalize
+from stacksona_gate.domain.decisions import Answer as Answer
 from stacksona_gate.domain.decisions import decision_object
 from stacksona_gate.domain.errors import Conflict, Invalid, Unavailable
 from stacksona_gate.domain.reminders import first_reminder
@@ -63,16 +64,6 @@ class IdempotencyKey:
 
     scope: str
     fingerprint: str
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """A decision on its way out. ``body`` is JSON without the token."""
-
-    status: str
-    thread_id: str | None
-    body: bytes
-    token: str | None
-    request: Request
 
 
 def idempotency_key(agent_id: str, method: str, path: str, key: str, content_type: str, body: bytes) -> IdempotencyKey:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -262,6 +262,39 @@ class Requests(Protocol):
     def list_revisions(self, tenant_id: str, request_id: str) -> list[Revision]: ...
 
 
+class Reading(Struct, frozen=True):
+    """A decision as it rests, its texts encrypted. Two that are equal say the same: whoever kept what the first one
+    says need not open the second."""
+
+    request_id: str
+    config_version: int
+    """The tenant's, in the same state of the data."""
+    generation: int
+    """The agent's; -1: it is gone."""
+    request: tuple[Any, ...]
+    reviews: tuple[tuple[Any, ...], ...]
+
+
+class Readings(Protocol):
+    """Decisions for the agents that asked: looked up first, opened only where that is needed."""
+
+    def find(
+        self,
+        tenant_id: str,
+        agent_id: str,
+        *,
+        thread_id: str | None = None,
+        request_id: str | None = None,
+        task_id: str | None = None,
+    ) -> Reading | None:
+        """By one of the three ids; of a task the newest request. None for another agent's too."""
+        ...
+
+    def open(self, reading: Reading) -> tuple[Request, tuple[Review, ...]]:
+        """What it says."""
+        ...
+
+
 class Conversation(Protocol):
     """What people and agents say about a thread."""
 
@@ -403,6 +436,8 @@ class Tx(Protocol):
     def policies(self) -> Policies: ...
     @property
     def requests(self) -> Requests: ...
+    @property
+    def readings(self) -> Readings: ...
     @property
     def conversation(self) -> Conversation: ...
     @property

@@ -2,64 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from stacksona_gate.api.agent.bodies import ValidateBody, read_as, read_fields
 from stacksona_gate.api.agent.context import Context, bearer, decision_headers
-from stacksona_gate.api.agent.requests import decision_body, decision_reply
+from stacksona_gate.api.agent.requests import decision_body, polled_reply
 from stacksona_gate.api.errors import problem
-from stacksona_gate.api.http import EVENT_STREAM, Call, Events, Reply, json_reply, problem_reply
+from stacksona_gate.api.http import EVENT_STREAM, Call, Events, Held, Reply, json_reply, problem_reply
 from stacksona_gate.domain.approvals import Redeemed
 from stacksona_gate.domain.canonical import digest
-from stacksona_gate.domain.errors import Invalid
+from stacksona_gate.domain.errors import GateError, Invalid
 from stacksona_gate.domain.requests import ThreadFilter
 from stacksona_gate.domain.status import STATUSES
 from stacksona_gate.domain.times import parse_rfc3339, rfc3339_or_none
 from stacksona_gate.service.approvals import Attempt, redeem
 from stacksona_gate.service.decisions import (
-    Polled,
+    HeldDecision,
+    Holds,
     Selector,
+    hold_decision,
     list_decisions,
     read_decision,
     stream_decision,
-    wait_decision,
 )
 from stacksona_gate.service.directory import Caller
+from stacksona_gate.service.kept_answers import Polled
 
 PAYLOAD_TYPE = "application/vnd.stacksona.payload+json"
 _SELECTORS = ("thread_id", "request_id", "task_id")
 _LIMIT_MOST = 200
 
 
-async def get_decision(context: Context, call: Call) -> Reply:
+async def get_decision(context: Context, call: Call) -> Reply | Held:
     """A decision as it stands; with `wait` the answer is held while it is pending and already known to the caller."""
-    caller = await context.caller(call)
-    agent = caller.as_agent()
-    query = call.query()
-    selector, seconds = selector_of(query), wait_of(query)
+    caller, selector, seconds = await _asked(context, call)
     known = call.header(b"if-none-match")
     if seconds is None:
         return _unless_known(await read_decision(context.gate, caller, selector), known)
     call.route = "wait"
-    context.holds.enter(agent.id)
+    agent_id = caller.as_agent().id
+    context.holds.enter(agent_id)
     try:
-        waiting = wait_decision(
+        held = await hold_decision(
             context.gate, caller, selector, seconds=seconds, known=_etag(known), draining=context.draining
         )
-        await call.while_connected(waiting)
-    finally:
-        context.holds.leave(agent.id)
-    # The key may have been replaced while the answer was held: who holds the old one is told nothing.
-    caller = await context.caller(call)
+    except BaseException:
+        context.holds.leave(agent_id)
+        raise
+    if isinstance(held, HeldDecision):
+        return _HeldAnswer(context.holds, agent_id, held)
+    context.holds.leave(agent_id)
+    return polled_reply(held)
+
+
+async def _asked(context: Context, call: Call) -> tuple[Caller, Selector, int | None]:
+    """Who asks for what: as last read, since reading holds it against what is stored. So does a refusal, here."""
+    caller = await context.caller(call, current=False)
+    try:
+        return _question(call, caller)
+    except GateError:
+        return _question(call, await context.caller(call))
+
+
+def _question(call: Call, caller: Caller) -> tuple[Caller, Selector, int | None]:
     caller.as_agent()
-    polled = await read_decision(context.gate, caller, selector)
-    return decision_reply(polled.answer, polled.etag)
+    query = call.query()
+    return caller, selector_of(query), wait_of(query)
+
+
+class _HeldAnswer:
+    """A decision on its way to an agent, held. Before it leaves, the key is held against what is stored by then."""
+
+    __slots__ = ("_agent_id", "_held", "_holds")
+
+    def __init__(self, holds: Holds, agent_id: str, held: HeldDecision) -> None:
+        self._holds = holds
+        self._agent_id = agent_id
+        self._held = held
+
+    def arm(self, due: Callable[[bool], None]) -> None:
+        self._held.arm(due)
+
+    async def look(self) -> Reply | None:
+        polled = await self._held.look()
+        return None if polled is None else polled_reply(polled)
+
+    def close(self) -> None:
+        self._held.close()
+        self._holds.leave(self._agent_id)
 
 
 def _unless_known(polled: Polled, known: str | None) -> Reply:
     if known is not None and polled.etag in (part.strip().removeprefix("W/") for part in known.split(",")):
         return Reply(b"", 304, headers=((b"etag", polled.etag.encode()),))
-    return decision_reply(polled.answer, polled.etag)
+    return polled_reply(polled)
 
 
 def _etag(known: str | None) -> str | None:

@@ -23,6 +23,7 @@ from stacksona_gate.domain.status import EXPIRED, PENDING_REVIEW
 from stacksona_gate.domain.times import SECOND, rfc3339
 from stacksona_gate.service.decisions import Selector, read_decision
 from stacksona_gate.service.directory import Caller
+from stacksona_gate.service.kept_answers import Polled
 from stacksona_gate.service.requests import Answer, Ask, IdempotencyKey, submit
 from stacksona_gate.service.tasks import EventReport, OutcomeReport, log_event, report_outcome, revise_once
 from stacksona_gate.service.threads import Change, cancel
@@ -70,14 +71,21 @@ def ask_of(body: RequestBody, warnings: tuple[str, ...]) -> Ask:
     )
 
 
-def decision_reply(answer: Answer, etag: str | None = None) -> Reply:
-    """A decision with its headers; the token joins the body here and is kept nowhere."""
+def decision_reply(answer: Answer) -> Reply:
+    """A decision with its headers; the token joins the body here."""
     headers = decision_headers(answer)
     if answer.status == PENDING_REVIEW:
         headers.append((b"retry-after", str(RETRY_AFTER).encode()))
-    if etag is not None:
-        headers.append((b"etag", etag.encode()))
     return Reply(decision_body(answer), headers=tuple(headers))
+
+
+def polled_reply(polled: Polled) -> Reply:
+    """A decision read back. Kept with the decision, and with it forgotten: a token is for one second's readers."""
+    if not isinstance(polled.sent, Reply):
+        reply = decision_reply(polled.answer)
+        reply.headers = (*reply.headers, (b"etag", polled.etag.encode()))
+        polled.sent = reply.written()
+    return polled.sent
 
 
 def decision_body(answer: Answer) -> bytes:
@@ -131,7 +139,7 @@ def _require_in_time(request: Request | None) -> None:
 
 async def _current(context: Context, caller: Caller, thread_id: str) -> Reply:
     polled = await read_decision(context.gate, caller, Selector(thread_id=thread_id))
-    return decision_reply(polled.answer, polled.etag)
+    return polled_reply(polled)
 
 
 async def cancel_request(context: Context, call: Call) -> Reply:

@@ -9,6 +9,7 @@ from stacksona_gate.store.queries.erasure import ErasureQueries
 from stacksona_gate.store.queries.leases import LeaseQueries
 from stacksona_gate.store.queries.log import LogQueries
 from stacksona_gate.store.queries.people import PeopleQueries
+from stacksona_gate.store.queries.readings import ReadingQueries
 from stacksona_gate.store.queries.requests import RequestQueries
 from stacksona_gate.store.queries.tenants import (
     AuditQueries,
@@ -32,6 +33,7 @@ class SqlTx:
         self.policies = PolicyQueries(rows)
         self.contents = ContentQueries(rows)
         self.requests = RequestQueries(rows)
+        self.readings = ReadingQueries(rows)
         self.conversation = ConversationQueries(rows)
         self.people = PeopleQueries(rows)
         self.audit = AuditQueries(rows)
