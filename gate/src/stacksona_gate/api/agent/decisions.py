@@ -15,7 +15,7 @@ from stacksona_gate.domain.errors import GateError, Invalid
 from stacksona_gate.domain.requests import ThreadFilter
 from stacksona_gate.domain.status import STATUSES
 from stacksona_gate.domain.times import parse_rfc3339, rfc3339_or_none
-from stacksona_gate.service.approvals import Attempt, redeem
+from stacksona_gate.service.approvals import Attempt, redeem, redeemer
 from stacksona_gate.service.decisions import (
     HeldDecision,
     Holds,
@@ -206,9 +206,12 @@ def whole(query: dict[str, str], name: str, least: int, most: int) -> int | None
 
 async def validate_approval(context: Context, call: Call) -> Reply:
     """Redeems an approval token: succeeds once, ever. A refusal uses nothing up."""
-    caller = await context.caller(call)
-    raw = await read_fields(call)
-    body = read_as(raw, ValidateBody)
+    caller = await redeeming_caller(context, call)
+    try:
+        body = read_as(await read_fields(call), ValidateBody)
+    except GateError:
+        await context.caller(call)  # a refusal that rests on no write holds the key against what is stored
+        raise
     attempt = Attempt(body.task_id, body.signature, body.tool_name, _digest(body))
     result = await redeem(context.gate, caller, attempt)
     if isinstance(result, Redeemed):
@@ -216,6 +219,16 @@ async def validate_approval(context: Context, call: Call) -> Reply:
     made = problem(403, "approval_refused", _EXPLANATIONS[result.reason], call.request_id)
     made.valid, made.reason = False, result.reason
     return problem_reply(made)
+
+
+async def redeeming_caller(context: Context, call: Call) -> Caller:
+    """Who redeems, as last read: nothing is redeemed unless that still holds. A refusal rests on what holds now."""
+    caller = await context.caller(call, current=False)
+    try:
+        redeemer(caller)
+    except GateError:
+        return await context.caller(call)
+    return caller
 
 
 def _digest(body: ValidateBody) -> str | None:
