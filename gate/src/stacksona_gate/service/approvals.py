@@ -95,7 +95,7 @@ def _redemption(caller: Caller, actor: Actor, attempt: Attempt, claims: Claims, 
 
 
 async def _refused_unread(gate: Gate, caller: Caller, actor: Actor, reason: str, now: int) -> Refused:
-    await gate.directory.again(caller)  # no batch looks at the key here
+    redeemer(await gate.directory.again(caller))  # no batch looks at the key here
     entry = _refused_entry(gate, caller, actor, reason, now, None)
     if entry is not None:
         await gate.store.write(lambda tx: tx.audit.append(entry), holds=True)
