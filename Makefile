@@ -17,7 +17,7 @@ check: ## format, lint, types and the fast tests
 	@scripts/setup dev
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
-	.venv/bin/mypy gate/src gate/tests bench sdk/python/src sdk/python/tests integrations/bridge/src integrations/bridge/tests
+	.venv/bin/mypy gate/src gate/tests bench chaos sdk/python/src sdk/python/tests integrations/bridge/src integrations/bridge/tests
 	.venv/bin/mypy --python-version 3.10 sdk/python/src
 	@scripts/postgres --look
 	.venv/bin/pytest -q -m "not slow and not browser"

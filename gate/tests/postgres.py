@@ -43,6 +43,8 @@ class PostgresServer:
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="gate-pg-")))
     port: int = field(default_factory=lambda: free_port())
     settings: dict[str, str] = field(default_factory=dict)
+    variables: dict[str, str] = field(default_factory=dict)
+    """Of the server's environment, beside the usual ones."""
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -60,6 +62,11 @@ class PostgresServer:
 
     def start(self) -> None:
         """Starts it and waits until it answers."""
+        self.launch()
+        self.run("pg_isready", "-h", "127.0.0.1", "-p", str(self.port), "-t", "0", tries=200)
+
+    def launch(self) -> None:
+        """Starts it."""
         given = {
             "port": str(self.port),
             "listen_addresses": "127.0.0.1",
@@ -74,10 +81,9 @@ class PostgresServer:
                 [str(self.programs / "postgres"), "-D", str(self.data), *options],
                 stdout=output,
                 stderr=output,
-                env=environment(),
+                env=environment() | self.variables,
                 **as_user(),
             )
-        self.run("pg_isready", "-h", "127.0.0.1", "-p", str(self.port), "-t", "0", tries=200)
 
     def stop(self, mode: str = "fast") -> None:
         if self.process is not None and self.process.poll() is None:

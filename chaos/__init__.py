@@ -1,0 +1,1 @@
+"""Faults under load, by a seed; a checker reads what happened. ``python -m chaos --help``."""
