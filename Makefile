@@ -1,4 +1,4 @@
-.PHONY: help setup demo demo-dify check test bench bench-report format lock
+.PHONY: help setup demo demo-dify check test bench bench-report chaos format lock
 
 help: ## these lines
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -32,6 +32,10 @@ bench: ## ratios, side by side in one run
 bench-report: ## everything and the peers, into docs/benchmarks.md; SHORT=1 for short rounds
 	@scripts/bench-peers
 	.venv/bin/python -m bench.page $(if $(SHORT),--short)
+
+chaos: ## faults under load, checked: MINUTES=3 SEED=… DATABASE=postgresql|sqlite|both FAULTS=a,b
+	@scripts/setup dev
+	.venv/bin/python -m chaos --minutes $(or $(MINUTES),3) --database $(or $(DATABASE),postgresql) $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS))
 
 format:
 	@scripts/setup dev
