@@ -181,7 +181,7 @@ class Case:
         body = {"event_type": "revision", "thread_id": self.thread_id, "payload": self.payload()}
         path = f"/api/agent/tasks/{self.task}/events"
         answer = await self._change("revise", path, body)
-        if answer.is_ok:
+        if answer.status == 200:
             self._keep(answer)
             self.cast.desk.append(Thread(self.agent, self.thread_id, self.request_id, int(self.seen["revision"])))
 

@@ -13,6 +13,8 @@ from chaos.history import FAILED, OK, UNKNOWN, Facts, Recorder
 
 CALL_SECONDS: Final = 13.0
 """Longer than the gate itself waits for its database."""
+DONE: Final = "done_not_shown"
+"""The code of a 503 whose call did what it was to do."""
 MAYBE: Final = "may or may not"
 """What a 503 says when the gate does not know itself."""
 
@@ -33,8 +35,10 @@ class Answer:
 
 
 def outcome_of(status: int, body: Mapping[str, Any]) -> str:
-    """A refusal had no effect, and a 503 says whether it had; of a fault nobody knows."""
+    """A refusal had no effect, a 503 says whether it had, and of a fault nobody knows."""
     if status < 400:
+        return OK
+    if status == 503 and body.get("code") == DONE:
         return OK
     if status == 503:
         return UNKNOWN if MAYBE in str(body.get("detail")) else FAILED

@@ -34,7 +34,7 @@ SOON_SECONDS: Final = 35.0
 """A lease and the wait before the second try are over by then."""
 LOOK_SECONDS: Final = 0.5
 _WAITING: Final = "SELECT id, due_at FROM deliveries WHERE state = 'pending'"
-CHECKPOINTS_SHOWN: Final = 8
+CHECKPOINTS_SHOWN: Final = 4
 """Saved checkpoints that the command verifies an export against, the first and the last among them. The checker holds
 all of them against the log."""
 CONFORMANCE: Final = Path(__file__).resolve().parent.parent / "conformance/audit/verify_export.py"

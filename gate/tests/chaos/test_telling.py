@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from chaos.checks.checker import check
-from chaos.client import outcome_of
+from chaos.client import DONE, outcome_of
 from chaos.history import FAILED, OK, UNKNOWN, Recorder, read_history
 from chaos.report import LEAST_PER_MINUTE, Verdict, lines, too_little
 from chaos.run import Ran
@@ -24,12 +24,14 @@ from stacksona_gate.store.postgres_transactions import UNKNOWN as MAYBE
         (409, "", FAILED),
         (503, "nothing was decided, try again", FAILED),
         (503, MAYBE, UNKNOWN),
+        (503, "cannot be shown", OK),
         (500, "", UNKNOWN),
         (502, "", UNKNOWN),
     ],
 )
 def test_an_answer_says_as_much_as_it_can(status: int, detail: str, outcome: str) -> None:
-    assert outcome_of(status, {"detail": detail}) == outcome
+    code = DONE if "shown" in detail else "unavailable"
+    assert outcome_of(status, {"detail": detail, "code": code}) == outcome
 
 
 def test_a_history_is_read_as_it_was_written(tmp_path: Path) -> None:

@@ -137,8 +137,9 @@ Every error is a problem document (RFC 9457) with the content type `application/
 | `valid`, `reason` | with a refused redemption only |
 
 **No error allows anything.** No error carries `X-Gate-Decision`. 429 and 503 may carry `Retry-After`, in seconds.
-After a 503 nothing was decided: the same call may be sent again. When no answer came at all, send the call again with
-the same `Idempotency-Key`: the first decision comes back if there was one.
+After a 503 nothing was decided, unless its `detail` or its `code` (`done_not_shown`) says otherwise: the same call may
+be sent again. When no answer came at all, send the call again with the same `Idempotency-Key`: the first decision comes
+back if there was one.
 """
 
 CODES_ABOUT: Final = "`invalid_<field>` stands for one code per field of a query, such as `invalid_limit`."
@@ -153,6 +154,7 @@ CODES: Final = {
     "conflict": "The thing is not in the state that the call is about, or was changed at the same time.",
     "cross_site": "The call came from another site's page.",
     "csrf": "The session's `X-CSRF-Token` is missing or out of date.",
+    "done_not_shown": "The change was made and is kept; the store went away before it could be shown. Read it again.",
     "draining": "The process is about to end. `/readyz` only.",
     "edit_not_approved": "The payload on the page was edited, and then approved with the button for the agent's own.",
     "edit_unreadable": "The edited payload on the page is not a JSON object.",

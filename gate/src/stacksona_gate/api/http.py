@@ -19,7 +19,7 @@ from stacksona_gate.api.bodies import ClientGone, read_body
 from stacksona_gate.api.errors import PROBLEM_TYPE, Problem, problem, problem_of
 from stacksona_gate.api.exchange import Exchange
 from stacksona_gate.api.watching import GONE, Watch, Watched
-from stacksona_gate.domain.errors import FieldError, GateError, Invalid, Malformed
+from stacksona_gate.domain.errors import FieldError, GateError, Invalid, Malformed, Unavailable
 from stacksona_gate.telemetry.trace import CURRENT, Trace, traced
 
 log = logging.getLogger(__name__)
@@ -127,6 +127,16 @@ def _pairs(query: str) -> list[tuple[str, str]]:
         return parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=_FIELDS_MOST)
     # The same for a query without escapes, in a fifth of the time.
     return [(name, value) for name, _, value in (field.partition("=") for field in query.split("&") if field)]
+
+
+async def shown[T](reading: Awaitable[T]) -> T:
+    """What is read back for the answer after something was written. Raises Unavailable that says that it was: to say
+    that nothing was decided would be untrue by then."""
+    try:
+        return await reading
+    except Unavailable as error:
+        detail = "this was done and is kept, and cannot be shown now: read it again, do not repeat it"
+        raise Unavailable(detail, code="done_not_shown", retry_after=1) from error
 
 
 @dataclass(slots=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Never
 
 import apsw
 import pytest
-from gate.tests.api.agent.calls import ASK, TASK, Api, api_world, problem, refund
+from gate.tests.api.agent.calls import ASK, DECISIONS, TASK, Api, api_world, problem, refund
 from gate.tests.factories import SQLiteDatabase
+
+from stacksona_gate.domain.errors import Unavailable
 
 
 @pytest.fixture
@@ -77,3 +79,32 @@ async def test_a_retry_afterwards_is_the_first_decision(api: Api) -> None:
         await api.post(ASK, refund(100), headers=key)
     assert (await api.post(ASK, refund(100), headers=key)).json()["status"] == "allow"
     assert api.counted()["requests"] == 1
+
+
+@pytest.mark.parametrize("do", ["cancel", "revise"])
+async def test_a_change_that_was_made_and_cannot_be_shown_is_said_to_be_made(
+    api: Api, monkeypatch: pytest.MonkeyPatch, do: str
+) -> None:
+    thread = (await api.post(ASK, refund(500))).json()["thread_id"]
+    revision = {"event_type": "revision", "thread_id": thread, "payload": {"amount": 400}}
+    path, body = {
+        "cancel": (f"{ASK}/{thread}/cancellation", {}),
+        "revise": (f"{TASK}/events", revision),
+    }[do]
+    read, write = api.world.store.read, api.world.store.write
+
+    async def gone(*_: object) -> Never:
+        raise Unavailable("the database is not there: nothing was decided, try again")
+
+    async def written_at_last(*given: Any, **named: Any) -> Any:
+        result = await write(*given, **named)
+        monkeypatch.setattr(api.world.store, "read", gone)
+        return result
+
+    monkeypatch.setattr(api.world.store, "write", written_at_last)
+    answer = await api.post(path, body)
+    monkeypatch.setattr(api.world.store, "read", read)
+    problem(answer, 503)
+    assert answer.json()["code"] == "done_not_shown"
+    now = (await api.http.get(f"{DECISIONS}?thread_id={thread}")).json()
+    assert now["status"] == "rejected" if do == "cancel" else now["revision"] == 2

@@ -15,7 +15,7 @@ from stacksona_gate.api.agent.bodies import (
     unknown_fields,
 )
 from stacksona_gate.api.agent.context import Context, decision_headers, idempotency_of, task_of
-from stacksona_gate.api.http import Call, Reply, json_reply
+from stacksona_gate.api.http import Call, Reply, json_reply, shown
 from stacksona_gate.domain.decisions import RETRY_AFTER
 from stacksona_gate.domain.errors import Conflict, Invalid
 from stacksona_gate.domain.requests import Request
@@ -138,7 +138,8 @@ def _require_in_time(request: Request | None) -> None:
 
 
 async def _current(context: Context, caller: Caller, thread_id: str) -> Reply:
-    polled = await read_decision(context.gate, caller, Selector(thread_id=thread_id))
+    """The thread after a change of it."""
+    polled = await shown(read_decision(context.gate, caller, Selector(thread_id=thread_id)))
     return polled_reply(polled)
 
 

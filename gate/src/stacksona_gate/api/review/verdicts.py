@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stacksona_gate.api.fields import read_as
-from stacksona_gate.api.http import Call, Reply, json_reply
+from stacksona_gate.api.http import Call, Reply, json_reply, shown
 from stacksona_gate.api.people import PeopleContext
 from stacksona_gate.api.review.answers import note_of
 from stacksona_gate.api.review.bodies import NoteBody, ReviewBody
@@ -26,7 +26,7 @@ async def create_review(context: PeopleContext, call: Call) -> Reply:
     # That the thread expired is committed with its audit entry; only then is the caller told.
     if isinstance(result, Conflict):
         raise result
-    return await thread_reply(context, person.user, thread_id)
+    return await shown(thread_reply(context, person.user, thread_id))
 
 
 async def put_claim(context: PeopleContext, call: Call) -> Reply:
@@ -34,7 +34,7 @@ async def put_claim(context: PeopleContext, call: Call) -> Reply:
     person = await context.person(call)
     gate, thread_id = context.gate, call.path["thread_id"]
     await context.write(person, lambda tx, user: claim(tx, gate.env, user, thread_id))
-    return await thread_reply(context, person.user, thread_id)
+    return await shown(thread_reply(context, person.user, thread_id))
 
 
 async def delete_claim(context: PeopleContext, call: Call) -> Reply:
@@ -42,7 +42,7 @@ async def delete_claim(context: PeopleContext, call: Call) -> Reply:
     person = await context.person(call)
     gate, thread_id = context.gate, call.path["thread_id"]
     await context.write(person, lambda tx, user: release(tx, gate.env, user, thread_id))
-    return await thread_reply(context, person.user, thread_id)
+    return await shown(thread_reply(context, person.user, thread_id))
 
 
 async def create_note(context: PeopleContext, call: Call) -> Reply:
