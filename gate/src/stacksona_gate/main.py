@@ -22,6 +22,8 @@ from stacksona_gate.api.admin.routes import ADMIN_OPERATIONS
 from stacksona_gate.api.agent.context import Context
 from stacksona_gate.api.agent.routes import OPERATIONS as AGENT_OPERATIONS
 from stacksona_gate.api.docs import DOCS_OPERATIONS, DocsContext
+from stacksona_gate.api.installation.routes import INSTALLATION_OPERATIONS
+from stacksona_gate.api.installation.tenants import InstallationContext
 from stacksona_gate.api.people import PeopleContext
 from stacksona_gate.api.protocol import GateProtocol
 from stacksona_gate.api.review.export import thread_document as thread_document  # the command line writes it too
@@ -36,6 +38,7 @@ from stacksona_gate.delivery.publishing import LOOK_SECONDS, Publisher
 from stacksona_gate.delivery.sender import Sender
 from stacksona_gate.delivery.worker import DeliveryWorker
 from stacksona_gate.domain.errors import GateError, Invalid
+from stacksona_gate.domain.tenants import TenantLimits
 from stacksona_gate.domain.times import DAY
 from stacksona_gate.faultpoints import fault_points
 from stacksona_gate.service.decisions import Holds
@@ -46,6 +49,7 @@ from stacksona_gate.service.gate import Gate
 from stacksona_gate.service.installation import DEFAULT_TENANT, ensure_installation, read_keyring, read_keys
 from stacksona_gate.service.log_keys import ensure_log_key
 from stacksona_gate.service.people import FAILURE_WINDOW, new_setup_code
+from stacksona_gate.service.quotas import ROUND_SECONDS
 from stacksona_gate.service.refusals import RefusalLog
 from stacksona_gate.service.retention import expire_content
 from stacksona_gate.service.sealer import SEAL_SECONDS, Sealer
@@ -107,6 +111,12 @@ def environment(settings: Settings, public_url: str) -> Environment:
         discovered_tools=settings.discovered_tools,
         deliveries_per_endpoint=settings.deliveries_per_endpoint,
         deliveries_at_once=settings.deliveries_at_once,
+        tenant=TenantLimits(
+            settings.tenant_requests_per_second,
+            settings.tenant_pending_threads,
+            settings.tenant_stored_requests,
+            settings.tenant_stored_megabytes,
+        ),
     )
     made = Environment(public_url=(settings.public_url or public_url).rstrip("/"), limits=limits)
     reached = fault_points()
@@ -157,7 +167,9 @@ async def opened(settings: Settings, public_url: str = "http://127.0.0.1:8420") 
     try:
         installed = await store.read(lambda tx: tx.installations.find()) is not None
         root = RootSecret(root_secret(settings, make=not installed))
-        yield await build_gate(store, environment(settings, public_url), root)
+        gate = await build_gate(store, environment(settings, public_url), root)
+        gate.quotas.is_shared = is_postgresql(settings.database_url)
+        yield gate
     finally:
         store.close()
 
@@ -185,6 +197,7 @@ def build_app(gate: Gate, access_log: str = "none") -> tuple[ASGIApp, Context]:
         *build_routes(
             (*REVIEW_OPERATIONS, *ADMIN_OPERATIONS), PeopleContext(gate, context.draining), context.refused, watch
         ),
+        *build_routes(INSTALLATION_OPERATIONS, InstallationContext(gate), context.refused, watch),
         *web_routes(gate, context.draining),
     ]
     return Router(routes, redirect_slashes=False, default=missing(gate, not_found)), context
@@ -252,6 +265,7 @@ async def background(gate: Gate) -> AsyncIterator[None]:
         asyncio.create_task(keep_sweeping(gate)),
         asyncio.create_task(repeat(lambda: clear_out(gate), HOUSEKEEPING_SECONDS)),
         asyncio.create_task(repeat(sealer.round, SEAL_SECONDS)),
+        asyncio.create_task(repeat(gate.quotas.round, ROUND_SECONDS)),
     ]
     try:
         yield

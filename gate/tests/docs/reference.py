@@ -19,6 +19,7 @@ from stacksona_gate.api.admin.routes import ADMIN_OPERATIONS
 from stacksona_gate.api.agent.routes import OPERATIONS as AGENT_OPERATIONS
 from stacksona_gate.api.docs import DOCS_OPERATIONS
 from stacksona_gate.api.errors import TITLES
+from stacksona_gate.api.installation.routes import INSTALLATION_OPERATIONS
 from stacksona_gate.api.metrics import described
 from stacksona_gate.api.openapi import first_sentence, path_of
 from stacksona_gate.api.operations import OPERATIONS
@@ -37,6 +38,7 @@ AREAS: Final[tuple[tuple[str, str, tuple[Operation, ...]], ...]] = (
     ("Agent API", "Key of an agent (`sg_…`); redeeming also takes a verifier's (`sv_…`).", tuple(AGENT_OPERATIONS)),
     ("Review API", "Personal token (`sp_…`) or a signed-in session.", tuple(REVIEW_OPERATIONS)),
     ("Admin API", "Personal token of an admin (`sp_…`) or an admin's session.", tuple(ADMIN_OPERATIONS)),
+    ("Operator's API", "Key of the installation's operator (`so_…`).", tuple(INSTALLATION_OPERATIONS)),
     ("Around it", "No key, except where it says so.", (*OPERATIONS, *DOCS_OPERATIONS)),
 )
 

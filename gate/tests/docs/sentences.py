@@ -30,6 +30,8 @@ Each decision, review, note, key, policy, user, token and redemption writes a ro
 records. Rows are never changed and never deleted. Read them with `GET /api/admin/audit` (admin or auditor); a thread's
 own rows are part of its export.
 
+What the operator does to a workspace is in that workspace's log.
+
 A flood of the same refusal makes at most one row a minute for each cause. `stands_for` in such a row says how many
 refusals it counts.
 """
@@ -48,7 +50,7 @@ A row has a `leaf` and `private` values.
 | `tenant` | the tenant |
 | `event` | one of the events above |
 | `at` | time, RFC 3339, UTC |
-| `actor` | `kind` (`agent`, `verifier`, `user`, `command_line`, `gate` or `unknown`) and `id` |
+| `actor` | `kind` (`agent`, `verifier`, `user`, `operator`, `command_line`, `gate` or `unknown`) and `id` |
 | `objects` | ids by kind: `request`, `thread`, `task`, `agent` and so on |
 | `policy_version`, `status`, `reason_code` | where the event has them |
 | `commitments` | for every private value: its name, and SHA-256 over salt and value in hexadecimal |
@@ -84,7 +86,7 @@ EVENTS: Final = {
     "agent.resumed": "A paused agent may ask again.",
     "approval.redeemed": "An approval was redeemed, the one time that there is.",
     "approval.refused": "A redemption was refused; `reason_code` says why.",
-    "calls.refused": "Calls without a good key or a readable body were refused.",
+    "calls.refused": "Calls without a good key or a readable body were refused, or calls over a limit: `reason_code`.",
     "installation.created": "The database was made.",
     "key.created": "An agent or a verifier got a key.",
     "key.revoked": "Reserved: no row is written yet. An old key's end is part of `key.rotated`.",
@@ -112,6 +114,14 @@ EVENTS: Final = {
     "thread.rejected": "A person rejected a thread, or the policy rejected its new revision.",
     "thread.released": "A person let go of a thread.",
     "thread.revised": "An agent sent a new revision.",
+    "tenant.created": "The workspace was made, with a key for its content and this log.",
+    "tenant.renamed": "The workspace has another name.",
+    "tenant.limited": "The workspace's limits were set.",
+    "tenant.suspended": "The workspace was suspended: nothing is decided in it.",
+    "tenant.resumed": "The workspace goes on.",
+    "tenant.invited": "Another link for the workspace's first admin was made.",
+    "operator_key.created": "A key for the operator's API was made. In the first workspace's log.",
+    "operator_key.revoked": "A key for the operator's API was ended. In the first workspace's log.",
     "token.created": "A person got a personal token.",
     "token.revoked": "A personal token was revoked.",
     "tool.discovered": "Reserved: no row is written yet. `GET /api/admin/tools` lists discovered tools.",
@@ -137,6 +147,8 @@ Every error is a problem document (RFC 9457) with the content type `application/
 | `valid`, `reason` | with a refused redemption only |
 
 **No error allows anything.** No error carries `X-Gate-Decision`. 429 and 503 may carry `Retry-After`, in seconds.
+A 429 about a limit also names it: `RateLimit-Policy: "workspace";q=100;w=1` and `RateLimit: "workspace";r=0;t=1`
+(draft-ietf-httpapi-ratelimit-headers). Nothing was decided; send the same call again later.
 After a 503 nothing was decided, unless its `detail` or its `code` (`done_not_shown`) says otherwise: the same call may
 be sent again. When no answer came at all, send the call again with the same `Idempotency-Key`: the first decision comes
 back if there was one.
@@ -145,6 +157,7 @@ back if there was one.
 CODES_ABOUT: Final = "`invalid_<field>` stands for one code per field of a query, such as `invalid_limit`."
 
 CODES: Final = {
+    "agent_rate": "The agent asks more often than it may. Wait as long as `Retry-After` says.",
     "agent_paused": "The agent is paused. Its GETs still answer.",
     "already_decided": "The thread is no longer pending.",
     "api_access_off": "API access is switched off for this agent.",
@@ -162,6 +175,7 @@ CODES: Final = {
     "fault": "A fault in the gate. Nothing was allowed; the log says more.",
     "forbidden": "The key, the token or the role does not allow this.",
     "idempotency_mismatch": "The `Idempotency-Key` was used for another body.",
+    "has_admin": "The workspace has an admin: no link makes another first one.",
     "in_flight": "The webhook is on its way: it is replayed when its answer is there.",
     "insecure_transport": "Signing in over plain http is refused outside loopback.",
     "invalid": "A field's value is not allowed; `errors` names the fields.",
@@ -195,6 +209,12 @@ CODES: Final = {
     "unauthenticated": "The key or token is missing, malformed, unknown, replaced or revoked; or a password is wrong.",
     "unavailable": "The store cannot be written, or there is no key to sign with. Nothing was decided.",
     "unsupported_media_type": "A content type that this operation does not read.",
+    "workspace_busy": "Too many calls of this workspace wait for the ones before them.",
+    "workspace_pending_threads": "As many threads of the workspace wait for people as may. `allow` and `reject` go on.",
+    "workspace_rate": "The workspace's agents and verifiers call more often than they may.",
+    "workspace_stored_megabytes": "The workspace keeps as much content as it may.",
+    "workspace_stored_requests": "The workspace keeps as many requests as it may.",
+    "workspace_suspended": "The workspace is suspended. Nothing is decided in it until the operator resumes it.",
     "webhook_off": "The endpoint is switched off, or has no address. Switch it on first.",
 }
 

@@ -153,14 +153,14 @@ async def test_somebody_elses_token_is_not_revoked(w: World) -> None:
 
 async def empty_workspace(w: World) -> str:
     """A setup code of a workspace with nobody in it."""
-    await w.write(lambda tx: tx.tenants.insert(Tenant("new", "New", 1, 0, w.env.now())))
+    await w.write(lambda tx: tx.tenants.insert(Tenant("new", "new", 1, 0, w.env.now())))
     code = await w.write(lambda tx: people.new_setup_code(tx, w.env, "new"))
     assert code is not None
     return code
 
 
 async def use(w: World, code: str, email: str = "first@example.com") -> User:
-    return await people.use_setup_code(w.gate, "new", code, email, PASSWORD)
+    return await people.use_setup_code(w.gate, code, email, PASSWORD)
 
 
 async def test_the_setup_code_makes_an_admin(w: World) -> None:

@@ -56,6 +56,11 @@ FINDS: dict[str, Probe] = {
     "requests.newest_of_task": lambda tx, ids: tx.requests.newest_of_task(OTHER, ids.agent, "task-1"),
     "requests.list_threads": lambda tx, ids: tx.requests.list_threads(OTHER, ThreadFilter(agent_ids=(ids.agent,))),
     "requests.count_folders": lambda tx, ids: sum(tx.requests.count_folders(OTHER, None, most=9).values()),
+    "requests.count_pending": lambda tx, ids: tx.requests.count_pending(OTHER, most=9),
+    "requests.measure": lambda tx, ids: tx.requests.measure(OTHER, after="", until="~", limit=9).requests,
+    "conversation.measure_attachments": lambda tx, ids: (
+        tx.conversation.measure_attachments(OTHER, after="", until="~", limit=9).bytes
+    ),
     "requests.list_pending_of_agent": lambda tx, ids: tx.requests.list_pending_of_agent(OTHER, ids.agent),
     "requests.list_without_outcome": lambda tx, ids: tx.requests.list_without_outcome(
         OTHER, START, before=None, limit=9
@@ -76,7 +81,6 @@ FINDS: dict[str, Probe] = {
     "people.count_admins": lambda tx, ids: tx.people.count_admins(OTHER) - 1,
     "people.list_tokens": lambda tx, ids: tx.people.list_tokens(OTHER, ids.user),
     "people.revoke_token": lambda tx, ids: tx.people.revoke_token(OTHER, ids.token, START),
-    "people.has_setup_code": lambda tx, ids: tx.people.has_setup_code(OTHER, "code", START),
     "people.use_setup_code": lambda tx, ids: tx.people.use_setup_code(OTHER, "code", START),
     "people.count_failures": lambda tx, ids: tx.people.count_failures(OTHER, "account:a", 0),
     "audit.list_entries": lambda tx, ids: tx.audit.list_entries(OTHER, request_id=ids.request),

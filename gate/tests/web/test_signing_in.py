@@ -6,12 +6,13 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
-from gate.tests.factories import PASSWORD, TENANT, password_hash
+from gate.tests.factories import PASSWORD, TENANT, World, password_hash, second_tenant
 from gate.tests.web.browsing import Visit, visiting, words
 
 from stacksona_gate.domain.agents import key_hash
 from stacksona_gate.domain.audit import COMMAND_LINE
 from stacksona_gate.service import people
+from stacksona_gate.service.tenants import create_tenant, new_tenant_id, suspend_tenant
 from stacksona_gate.store.base import Tx
 from stacksona_gate.web.visitors import local_path
 
@@ -178,3 +179,110 @@ async def test_a_body_that_no_page_of_ours_sends_is_refused(body: str) -> None:
 async def test_a_form_that_is_too_long_is_refused_while_it_comes() -> None:
     async with visiting() as guest:
         assert (await guest.post("/sign-in", {"email": "a" * 30_000})).status_code == 413
+
+
+# Several workspaces
+
+
+async def two_of_the_same_address(guest: Visit) -> World:
+    """Rita has an account in each of two workspaces, with the same mail address and another password."""
+    await with_password(guest)
+    other = await second_tenant(guest.w, "acme")
+    hashed = password_hash("another long password")
+    await other.write(
+        lambda tx: people.create_user(
+            tx, other.env, COMMAND_LINE, "acme", guest.w.reviewer.email, "reviewer", hashed, name="Rita at Acme"
+        )
+    )
+    return other
+
+
+async def test_one_workspace_asks_nobody_for_its_name() -> None:
+    async with visiting() as guest:
+        assert 'name="workspace"' not in (await guest.get("/sign-in")).text
+
+
+@pytest.mark.parametrize(
+    ("workspace", "password", "shown"),
+    [("acme", "another long password", "Rita at Acme"), ("", PASSWORD, "Rita"), ("default", PASSWORD, "Rita")],
+)
+async def test_the_same_mail_address_signs_in_to_the_workspace_that_is_named(
+    workspace: str, password: str, shown: str
+) -> None:
+    async with visiting() as guest:
+        await two_of_the_same_address(guest)
+        form = {"workspace": workspace, "email": guest.w.reviewer.email, "password": password}
+        signed = await guest.post("/sign-in", form)
+        cookie = signed.headers["set-cookie"].partition(";")[0]
+        page = await guest.client.get("/inbox", headers={"cookie": cookie})
+        assert f"{shown} reviewer" in words(page)
+        assert ('class="workspace"' in page.text) == (workspace == "acme")
+
+
+@pytest.mark.parametrize("workspace", ["acme", "nowhere", "default", "<b>"])
+async def test_a_refused_sign_in_does_not_say_whether_there_is_such_a_workspace(workspace: str) -> None:
+    async with visiting() as guest:
+        await two_of_the_same_address(guest)
+        form = {"workspace": workspace, "email": guest.w.reviewer.email, "password": "wrong"}
+        refused = await guest.post("/sign-in", form)
+        assert refused.status_code == 401
+        assert "workspace, mail address or password is wrong" in words(refused)
+        assert "<b>" not in refused.text.partition('class="card"')[2].partition("Mail address")[0]
+
+
+async def test_the_form_holds_the_workspace_of_a_link_or_of_the_last_time() -> None:
+    async with visiting() as guest:
+        await two_of_the_same_address(guest)
+        form = {"workspace": "acme", "email": guest.w.reviewer.email, "password": "another long password"}
+        cookies = (await guest.post("/sign-in", form)).headers.get_list("set-cookie")
+        remembered = next(one for one in cookies if one.startswith("stacksona_workspace="))
+        assert "HttpOnly" in remembered
+        guest.client.cookies.clear()
+        pages = [
+            await guest.get("/sign-in?workspace=acme"),
+            await guest.client.get("/sign-in", headers={"cookie": remembered.partition(";")[0]}),
+        ]
+        assert all('name="workspace"' in page.text and 'value="acme"' in page.text for page in pages)
+
+
+async def test_guesses_at_one_account_do_not_lock_the_same_address_elsewhere() -> None:
+    async with visiting() as guest:
+        await two_of_the_same_address(guest)
+        form = {"workspace": "acme", "email": guest.w.reviewer.email, "password": "wrong"}
+        assert [(await guest.post("/sign-in", form)).status_code for _ in range(6)] == [401] * 5 + [429]
+        other = form | {"workspace": "default", "password": PASSWORD}
+        assert (await guest.post("/sign-in", other)).status_code == 303
+
+
+async def test_an_address_has_no_more_guesses_for_there_being_more_workspaces() -> None:
+    async with visiting() as guest:
+        await two_of_the_same_address(guest)
+        forms = [
+            {"workspace": name, "email": f"{number}@example.com", "password": "wrong"}
+            for number in range(16)
+            for name in ("acme", "default")
+        ]
+        found = [(await guest.post("/sign-in", form)).status_code for form in forms]
+        assert found == [401] * people.FAILURES_PER_ADDRESS + [429] * 2
+
+
+async def test_a_suspended_workspace_says_so_to_whoever_knows_the_password() -> None:
+    async with visiting() as guest:
+        await two_of_the_same_address(guest)
+        await guest.w.write(lambda tx: suspend_tenant(tx, guest.w.env, COMMAND_LINE, "acme"))
+        form = {"workspace": "acme", "email": guest.w.reviewer.email, "password": "another long password"}
+        refused = await guest.post("/sign-in", form)
+        assert (refused.status_code, "set-cookie" in refused.headers) == (403, False)
+        assert "suspended" in words(refused)
+
+
+async def test_the_link_of_a_new_workspace_makes_its_first_admin_and_signs_them_in() -> None:
+    async with visiting() as guest:
+        w, tenant_id = guest.w, new_tenant_id(guest.w.env)
+        made = await w.write(lambda tx: create_tenant(tx, w.env, COMMAND_LINE, tenant_id, "acme"))
+        form = {"code": made.code, "email": "ada@acme.example", "password": PASSWORD}
+        signed = await guest.post("/setup", form)
+        assert (signed.status_code, signed.headers["location"]) == (303, "/inbox")
+        user = await w.read(lambda tx: tx.people.find_user_by_email(tenant_id, "ada@acme.example"))
+        assert user is not None
+        assert user.role == "admin"

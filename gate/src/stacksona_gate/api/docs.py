@@ -11,6 +11,7 @@ from typing import Any, Final
 from stacksona_gate.api.admin.routes import ADMIN_OPERATIONS
 from stacksona_gate.api.agent.routes import OPERATIONS as AGENT_OPERATIONS
 from stacksona_gate.api.http import ENCODER, Call, Header, Reply
+from stacksona_gate.api.installation.routes import INSTALLATION_OPERATIONS
 from stacksona_gate.api.openapi import openapi_document
 from stacksona_gate.api.operations import OPERATIONS as OPERATOR_OPERATIONS
 from stacksona_gate.api.pages import HTML_TYPE, page, static
@@ -55,7 +56,8 @@ def _described(public_url: str) -> Described:
 
 def described_operations() -> Iterable[Operation]:
     """Every operation, in reading order."""
-    return (*AGENT_OPERATIONS, *REVIEW_OPERATIONS, *ADMIN_OPERATIONS, *OPERATOR_OPERATIONS, *DOCS_OPERATIONS)
+    people = (*REVIEW_OPERATIONS, *ADMIN_OPERATIONS)
+    return (*AGENT_OPERATIONS, *people, *INSTALLATION_OPERATIONS, *OPERATOR_OPERATIONS, *DOCS_OPERATIONS)
 
 
 async def get_document(context: DocsContext, call: Call) -> Reply:

@@ -19,7 +19,7 @@ from stacksona_gate.api.bodies import ClientGone, read_body
 from stacksona_gate.api.errors import PROBLEM_TYPE, Problem, problem, problem_of
 from stacksona_gate.api.exchange import Exchange
 from stacksona_gate.api.watching import GONE, Watch, Watched
-from stacksona_gate.domain.errors import FieldError, GateError, Invalid, Malformed, Unavailable
+from stacksona_gate.domain.errors import FieldError, GateError, Invalid, Malformed, OverLimit, Unavailable
 from stacksona_gate.telemetry.trace import CURRENT, Trace, traced
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ Header = tuple[bytes, bytes]
 class Call:
     """One call: its parts are read when they are asked for."""
 
-    __slots__ = ("_receive", "headers", "request_id", "route", "scope", "trace")
+    __slots__ = ("_receive", "headers", "left", "request_id", "route", "scope", "trace")
 
     def __init__(self, scope: Scope, receive: Receive, trace: Trace, headers: dict[bytes, bytes]) -> None:
         self.scope = scope
@@ -56,6 +56,14 @@ class Call:
         self.request_id = trace.http_request_id or ""
         self.route: str | None = None
         """Where metrics count it, when not where its operation is counted: an answer that was held."""
+        self.left: Callable[[], None] | None = None
+        """Called when the call is answered or held: it no longer takes up a place."""
+
+    def leave(self) -> None:
+        """Gives up the place that the call took among those of its workspace."""
+        left, self.left = self.left, None
+        if left is not None:
+            left()
 
     @property
     def path(self) -> dict[str, str]:
@@ -242,6 +250,9 @@ class Endpoint:
             reply = problem_reply(
                 problem(500, "fault", "the gate has a fault here: nothing was allowed; see its log", call.request_id)
             )
+        finally:
+            if call.left is not None:
+                call.leave()
         if isinstance(reply, Reply):
             if reply.head is None or not _write(reply, reply.head, call.request_id, send):
                 await send_reply(reply, call.request_id, send, head=call.scope["method"] == "HEAD")
@@ -332,11 +343,22 @@ def refused(error: GateError, request_id: str) -> Reply:
     headers: tuple[Header, ...] = ()
     if error.retry_after is not None:
         headers = ((b"retry-after", str(error.retry_after).encode()),)
+    if isinstance(error, OverLimit):
+        headers = (*headers, *quota_headers(error))
     if error.kind == "unauthenticated":
         headers = (*headers, (b"www-authenticate", b'Bearer realm="stacksona-gate"'))
     if error.kind == "too_large":
         headers = (*headers, (b"connection", b"close"))
     return problem_reply(problem_of(error, request_id), headers)
+
+
+def quota_headers(error: OverLimit) -> tuple[Header, ...]:
+    """Which quota is used up (draft-ietf-httpapi-ratelimit-headers-10)."""
+    window = "" if error.window is None else f";w={error.window}"
+    return (
+        (b"ratelimit-policy", f'"{error.quota}";q={error.limit}{window}'.encode()),
+        (b"ratelimit", f'"{error.quota}";r=0;t={error.retry_after}'.encode()),
+    )
 
 
 async def send_reply(reply: Reply, request_id: str, send: Send, *, head: bool = False) -> None:

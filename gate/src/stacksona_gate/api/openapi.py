@@ -90,6 +90,7 @@ _PATH_FIELDS: Final[dict[str, tuple[str, Json]]] = {
     "rule_id": ("A rule", _TEXT),
     "user_id": ("A user, by id or mail address", _TEXT),
     "token_id": ("A personal token", _TEXT),
+    "tenant": ("A workspace, by id or name", _TEXT),
     "delivery_id": ("A delivery: the `webhook-id` that its receiver sees", _TEXT),
     "notice_id": ("A notice", _TEXT),
     "version": ("A version of the policy", {"type": "integer", "minimum": 0, "maximum": 2**31}),
@@ -117,13 +118,20 @@ _REQUEST_ID: Final[Json] = {
 }
 _EVERY_ANSWER: Final[Json] = {"X-Request-Id": {"$ref": "#/components/headers/X-Request-Id"}}
 _ETAG: Final[Json] = {"ETag": {"description": "To send back as If-Match", "schema": _TEXT}}
+_QUOTA: Final[Json] = {
+    "RateLimit-Policy": {
+        "description": "The quota that is used up, where it is one",
+        "schema": _TEXT,
+    },
+    "RateLimit": {"description": "What is left of it, and in how many seconds there is more", "schema": _TEXT},
+}
 _DESCRIPTION: Final = """\
 Ask before acting. An agent may run an action only on `allow` or `approved`; every other value, and every failure, \
 means that it may not.
 
-Agents hold a key `sg_…`, tools' verifiers a key `sv_…`, people sign in or use a personal token `sp_…`. The three \
-never open each other's doors. Errors are problem documents (RFC 9457): `code` never changes its meaning and `detail` \
-says what to do next.
+Agents hold a key `sg_…`, tools' verifiers a key `sv_…`, people sign in or use a personal token `sp_…`, the \
+installation's operator has a key `so_…`. They never open each other's doors. Errors are problem documents (RFC 9457): \
+`code` never changes its meaning and `detail` says what to do next.
 """
 
 
@@ -216,6 +224,8 @@ def first_sentence(text: str) -> str:
 def _security(operation: Operation) -> list[Json]:
     if operation.security == "agent":
         return [{"agentKey": []}]
+    if operation.security == "operator":
+        return [{"operatorKey": []}]
     return [{"personalToken": []}, {"sessionCookie": []}] if operation.security == "person" else []
 
 
@@ -284,7 +294,9 @@ def _headers(operation: Operation, answer: Any) -> Json:
         return {**_EVERY_ANSWER, **_DECISION_HEADERS}
     if answer is DecisionPage:
         return {**_EVERY_ANSWER, **_NEXT_CURSOR}
-    tagged = operation.path.startswith("/api/admin/") and operation.media_type == "application/json"
+    tagged = (
+        operation.path.startswith(("/api/admin/", "/api/installation/")) and operation.media_type == "application/json"
+    )
     return {**_EVERY_ANSWER, **_ETAG} if tagged else _EVERY_ANSWER
 
 
@@ -296,6 +308,8 @@ def _problem(status: int, schema: Json) -> Json:
     headers = dict(_EVERY_ANSWER)
     if status in (429, 503):
         headers["Retry-After"] = {"description": "Seconds after which trying again may help", "schema": _TEXT}
+    if status == 429:
+        headers |= _QUOTA
     if status == 405:
         headers["Allow"] = {"description": "The methods that this address takes", "schema": _TEXT}
     content = {PROBLEM_TYPE.decode(): {"schema": schema}}
@@ -309,6 +323,11 @@ def _security_schemes(public_url: str) -> Json:
             "type": "http",
             "scheme": "bearer",
             "description": "An agent's key `sg_…`, or a verifier's `sv_…`",
+        },
+        "operatorKey": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "A key of the installation's operator `so_…`: makes workspaces and looks into none",
         },
         "personalToken": {"type": "http", "scheme": "bearer", "description": "A person's token `sp_…`"},
         "sessionCookie": {"type": "apiKey", "in": "cookie", "name": cookie_name(public_url), "description": cookie},

@@ -13,8 +13,12 @@ from stacksona_gate.api.http import Call, Reply, json_reply
 from stacksona_gate.api.metrics import VERSION, Figures, GateCollector, read_figures
 from stacksona_gate.api.routing import Operation
 from stacksona_gate.domain.errors import Forbidden, Unavailable
+from stacksona_gate.domain.ids import FIRST_TENANT
 from stacksona_gate.domain.people import may_administer
+from stacksona_gate.domain.tenants import OPERATOR_KEY_PREFIX
+from stacksona_gate.service.gate import Gate
 from stacksona_gate.service.installation import check_writable
+from stacksona_gate.service.operators import operator_of
 from stacksona_gate.service.people import person_of_token
 from stacksona_gate.service.sessions import is_loopback
 
@@ -49,14 +53,22 @@ async def get_metrics(context: Context, call: Call) -> Reply:
     """Prometheus metrics, for loopback or an admin's personal token."""
     local = is_loopback(call.peer) and call.header(b"x-forwarded-for") is None and call.header(b"forwarded") is None
     if not local:
-        person = await person_of_token(context.gate, bearer(call))
-        if not may_administer(person.user):
-            raise Forbidden("metrics are for loopback and for admins")
+        await _require_insight(context.gate, bearer(call))
     registry = CollectorRegistry()
     registry.register(GateCollector(context, await _figures(context)))
     ProcessCollector(registry=registry)
     encode, content_type = choose_encoder(call.header(b"accept") or "")
     return Reply(encode(registry), content_type=content_type.encode())
+
+
+async def _require_insight(gate: Gate, secret: str) -> None:
+    """Metrics count what all workspaces do. Raises Unauthenticated, Forbidden."""
+    if secret.startswith(OPERATOR_KEY_PREFIX):
+        await operator_of(gate, secret)
+        return
+    person = await person_of_token(gate, secret)
+    if not may_administer(person.user) or person.user.tenant_id != FIRST_TENANT:
+        raise Forbidden("metrics are for loopback, for the operator and for admins of the first workspace")
 
 
 async def _figures(context: Context) -> Figures | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from stacksona_gate.api.http import Call
@@ -39,13 +40,10 @@ class PeopleContext:
         Raises Unauthenticated, and Forbidden for a signed-in browser's changing call without its session's CSRF token.
         """
         if call.header(b"authorization") is not None:
-            person = await person_of_token(self.gate, _token(call))
-            call.trace.tenant_id = person.user.tenant_id
-            return person
+            return await self._theirs(call, await person_of_token(self.gate, _token(call)))
         signed_in = await self._signed_in(call)
         if signed_in is None or signed_in.session is None:
             raise Unauthenticated("sign in, or send a personal token: Authorization: Bearer sp_…")
-        call.trace.tenant_id = signed_in.user.tenant_id
         if call.scope["method"] not in _READING:
             require_csrf(
                 signed_in.session,
@@ -54,7 +52,20 @@ class PeopleContext:
                 origin=call.header(b"origin"),
                 sec_fetch_site=call.header(b"sec-fetch-site"),
             )
-        return signed_in
+        return await self._theirs(call, signed_in)
+
+    async def _theirs(self, call: Call, person: Person) -> Person:
+        """The call is their workspace's: it waits for its turn among that one's."""
+        if call.trace.tenant_id is not None:
+            return person
+        turns, tenant_id = self.gate.turns, person.user.tenant_id
+        call.trace.tenant_id = tenant_id
+        if call.scope["method"] in _READING:
+            waited = await turns.enter(tenant_id)
+            call.left = partial(turns.leave, tenant_id)
+            if waited:
+                return await self.person(call)  # who may have been signed out meanwhile
+        return person
 
     async def _signed_in(self, call: Call) -> Person | None:
         cookie = cookie_value(call, cookie_name(self.gate.env.public_url))

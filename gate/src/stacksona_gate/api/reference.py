@@ -52,11 +52,14 @@ _EXAMPLES: Final[Json] = {
     "token_id": "tok_01KB3YQ6ZC9R4V7T2M8N5P0XWD",
     "from": 1,
     "delivery_id": "msg_01KB3YQ6ZC9R4V7T2M8N5P0XWD",
+    "tenant": "acme",
     "notice_id": "ntc_01KB3YQ6ZC9R4V7T2M8N5P0XWD",
     "url": "https://ops.example.com/stacksona",
 }
 _BY_BODY: Final[dict[str, Json]] = {
     "NewAgent": {"name": "support-bot"},
+    "NewTenant": {"name": "acme"},
+    "TenantPatch": {"name": "acme-eu"},
     "AgentPatch": {"requests_per_second": 20},
     "NewVerifier": {"name": "payments", "tools": ["issue_refund"]},
     "VerifierPatch": {"enabled": False},
@@ -82,6 +85,7 @@ _OFTEN: Final = ("payload", "message", "event_summary", "tool_name")
 _TITLES: Final = {
     "agentKey": ("agent key", "$STACKSONA_API_KEY"),
     "personalToken": ("personal token or session", "$STACKSONA_TOKEN"),
+    "operatorKey": ("operator's key", "$STACKSONA_OPERATOR_KEY"),
 }
 _CODE: Final = re.compile(r"`([^`]*)`")
 

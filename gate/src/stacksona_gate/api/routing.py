@@ -44,7 +44,7 @@ class Operation:
     handler: Callable[[Any, Call], Awaitable[Answered]]
     tag: str
     security: str | None
-    """``agent``, ``person`` or None."""
+    """``agent``, ``person``, ``operator`` or None."""
     body: type[msgspec.Struct] | None = None
     forms: bool = False
     answer: Any = None

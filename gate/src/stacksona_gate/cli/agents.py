@@ -6,12 +6,11 @@ from typing import Annotated
 
 import typer
 
-from stacksona_gate.cli.options import Database, Json, duration
-from stacksona_gate.cli.session import answer, on_gate, table
+from stacksona_gate.cli.options import FIRST_TENANT, Database, Json, Tenant, duration
+from stacksona_gate.cli.session import answer, on_tenant, table
 from stacksona_gate.cli.shell import group
 from stacksona_gate.domain.audit import COMMAND_LINE
 from stacksona_gate.service import agents
-from stacksona_gate.service.installation import DEFAULT_TENANT as TENANT
 
 agent = group("Agents: the programs that ask.")
 verifier = group("Verifiers: the tools' side, which redeems approvals and does nothing else.")
@@ -34,18 +33,20 @@ def create_agent(
     signed_approvals: Signed = True,
     webhook: Webhook = None,
     as_json: Json = False,
+    tenant: Tenant = FIRST_TENANT,
     database: Database = None,
 ) -> None:
     """Make an agent and its key, which is shown once."""
-    created = on_gate(
+    created = on_tenant(
         database,
-        lambda gate: gate.store.write(
+        tenant,
+        lambda gate, tenant_id: gate.store.write(
             lambda tx: agents.create_agent(
                 tx,
                 gate.env,
                 gate.root,
                 COMMAND_LINE,
-                TENANT,
+                tenant_id,
                 name,
                 signed_approvals=signed_approvals,
                 webhook_url=webhook,
@@ -56,23 +57,35 @@ def create_agent(
 
 
 @agent.command("rotate")
-def rotate_agent(name: AgentName, overlap: Overlap = 0, as_json: Json = False, database: Database = None) -> None:
+def rotate_agent(
+    name: AgentName,
+    overlap: Overlap = 0,
+    as_json: Json = False,
+    tenant: Tenant = FIRST_TENANT,
+    database: Database = None,
+) -> None:
     """Give an agent a new key. Without --overlap the old one ends at once."""
-    created = on_gate(
+    created = on_tenant(
         database,
-        lambda gate: gate.store.write(
-            lambda tx: agents.rotate_agent_key(tx, gate.env, COMMAND_LINE, TENANT, name, overlap=overlap)
+        tenant,
+        lambda gate, tenant_id: gate.store.write(
+            lambda tx: agents.rotate_agent_key(tx, gate.env, COMMAND_LINE, tenant_id, name, overlap=overlap)
         ),
     )
     _show_key("agent", created.made.id, created.made.name, created.key, None, as_json=as_json)
 
 
 @agent.command("pause")
-def pause_agent(name: AgentName, as_json: Json = False, database: Database = None) -> None:
+def pause_agent(
+    name: AgentName, as_json: Json = False, tenant: Tenant = FIRST_TENANT, database: Database = None
+) -> None:
     """Stop an agent: what waits for review is rejected for good, unredeemed approvals are revoked."""
-    paused = on_gate(
+    paused = on_tenant(
         database,
-        lambda gate: gate.store.write(lambda tx: agents.pause_agent(tx, gate.env, COMMAND_LINE, TENANT, name)),
+        tenant,
+        lambda gate, tenant_id: gate.store.write(
+            lambda tx: agents.pause_agent(tx, gate.env, COMMAND_LINE, tenant_id, name)
+        ),
     )
     value = {"id": paused.id, "name": paused.name, "state": paused.state}
     line = f"{paused.name} is paused: its open requests are rejected, its unredeemed approvals revoked"
@@ -80,20 +93,27 @@ def pause_agent(name: AgentName, as_json: Json = False, database: Database = Non
 
 
 @agent.command("resume")
-def resume_agent(name: AgentName, as_json: Json = False, database: Database = None) -> None:
+def resume_agent(
+    name: AgentName, as_json: Json = False, tenant: Tenant = FIRST_TENANT, database: Database = None
+) -> None:
     """Let a paused agent ask again. What the pause ended stays ended."""
-    active = on_gate(
+    active = on_tenant(
         database,
-        lambda gate: gate.store.write(lambda tx: agents.resume_agent(tx, gate.env, COMMAND_LINE, TENANT, name)),
+        tenant,
+        lambda gate, tenant_id: gate.store.write(
+            lambda tx: agents.resume_agent(tx, gate.env, COMMAND_LINE, tenant_id, name)
+        ),
     )
     value = {"id": active.id, "name": active.name, "state": active.state}
     answer(value, [f"{active.name} is active: it may ask again"], as_json=as_json)
 
 
 @agent.command("list")
-def list_agents(as_json: Json = False, database: Database = None) -> None:
+def list_agents(as_json: Json = False, tenant: Tenant = FIRST_TENANT, database: Database = None) -> None:
     """Show the agents. Keys are not among what is kept."""
-    listed = on_gate(database, lambda gate: gate.store.read(lambda tx: tx.agents.list_all(TENANT)))
+    listed = on_tenant(
+        database, tenant, lambda gate, tenant_id: gate.store.read(lambda tx: tx.agents.list_all(tenant_id))
+    )
     values = [
         {
             "id": agent.id,
@@ -109,12 +129,15 @@ def list_agents(as_json: Json = False, database: Database = None) -> None:
 
 
 @verifier.command("create")
-def create_verifier(name: NewName, tool: Tools, as_json: Json = False, database: Database = None) -> None:
+def create_verifier(
+    name: NewName, tool: Tools, as_json: Json = False, tenant: Tenant = FIRST_TENANT, database: Database = None
+) -> None:
     """Make a verifier for the named tools and its key, which is shown once."""
-    created = on_gate(
+    created = on_tenant(
         database,
-        lambda gate: gate.store.write(
-            lambda tx: agents.create_verifier(tx, gate.env, COMMAND_LINE, TENANT, name, tuple(tool))
+        tenant,
+        lambda gate, tenant_id: gate.store.write(
+            lambda tx: agents.create_verifier(tx, gate.env, COMMAND_LINE, tenant_id, name, tuple(tool))
         ),
     )
     _show_key("verifier", created.made.id, created.made.name, created.key, None, as_json=as_json)

@@ -49,6 +49,18 @@ def _token() -> typer.Typer:
     return token
 
 
+def _tenant() -> typer.Typer:
+    from stacksona_gate.cli.tenants import tenant
+
+    return tenant
+
+
+def _operator() -> typer.Typer:
+    from stacksona_gate.cli.tenants import operator
+
+    return operator
+
+
 def _policy() -> typer.Typer:
     from stacksona_gate.cli.policies import policy
 
@@ -118,6 +130,8 @@ COMMANDS: Final[dict[str, tuple[Callable[[], typer.Typer], str]]] = {
     "verifier": (_verifier, "The tools' side, which redeems approvals: create."),
     "user": (_user, "People who review, administer and audit: create, list."),
     "token": (_token, "Personal tokens: create."),
+    "tenant": (_tenant, "Workspaces: create, list, show, rename, limits, suspend, resume."),
+    "operator": (_operator, "Keys that make workspaces over the API: create, list, revoke."),
     "policy": (_policy, "What is allowed, reviewed, rejected: apply, show, diff, test, versions, revert."),
     "audit": (_audit, "The sealed log: checkpoint, key, export, verify, witness, publishing."),
     "reconcile": (_reconcile, "Compare a tool's own log with what was approved."),

@@ -7,15 +7,14 @@ from typing import Annotated, Any, Final
 import typer
 
 from stacksona_gate.cli.agents import AgentName
-from stacksona_gate.cli.options import Database, Json, duration
-from stacksona_gate.cli.session import answer, on_gate, table
+from stacksona_gate.cli.options import FIRST_TENANT, Database, Json, Tenant, duration
+from stacksona_gate.cli.session import answer, on_tenant, table
 from stacksona_gate.cli.webhooks import shown, webhooks
 from stacksona_gate.domain.audit import COMMAND_LINE
 from stacksona_gate.domain.errors import Invalid
 from stacksona_gate.domain.times import SECOND, rfc3339, rfc3339_or_none
 from stacksona_gate.domain.webhooks import DEAD, STATES, Attempt, Delivery, DeliveryFilter, why_dead
 from stacksona_gate.service import deliveries, endpoints
-from stacksona_gate.service.installation import DEFAULT_TENANT as TENANT
 
 __all__ = ["webhooks"]
 
@@ -36,14 +35,21 @@ Overlap = Annotated[
 
 @webhooks.command("list")
 def list_deliveries(
-    state: State = None, agent: OfAgent = None, limit: Limit = 50, as_json: Json = False, database: Database = None
+    state: State = None,
+    agent: OfAgent = None,
+    limit: Limit = 50,
+    as_json: Json = False,
+    tenant: Tenant = FIRST_TENANT,
+    database: Database = None,
 ) -> None:
     """Show deliveries, the newest first."""
     if state is not None and state not in STATES:
         raise Invalid(f"a delivery is {', '.join(STATES[:-1])} or {STATES[-1]}, not {state!r}")
     where = DeliveryFilter(state, None, None, limit)
-    page = on_gate(
-        database, lambda gate: gate.store.read(lambda tx: deliveries.list_deliveries(tx, TENANT, where, agent))
+    page = on_tenant(
+        database,
+        tenant,
+        lambda gate, tenant_id: gate.store.read(lambda tx: deliveries.list_deliveries(tx, tenant_id, where, agent)),
     )
     rows = [
         (rfc3339(one.created_at), one.state, one.event, one.endpoint_id, f"attempts {one.attempts}", one.id)
@@ -53,9 +59,15 @@ def list_deliveries(
 
 
 @webhooks.command("show")
-def show_delivery(delivery: DeliveryId, as_json: Json = False, database: Database = None) -> None:
+def show_delivery(
+    delivery: DeliveryId, as_json: Json = False, tenant: Tenant = FIRST_TENANT, database: Database = None
+) -> None:
     """Show a delivery, each attempt, and what the receiver said."""
-    view = on_gate(database, lambda gate: gate.store.read(lambda tx: deliveries.view_delivery(tx, TENANT, delivery)))
+    view = on_tenant(
+        database,
+        tenant,
+        lambda gate, tenant_id: gate.store.read(lambda tx: deliveries.view_delivery(tx, tenant_id, delivery)),
+    )
     value = _value(view.delivery) | {"attempts": [_attempt(one) for one in view.attempts]}
     rows = [(name, str(item)) for name, item in _value(view.delivery).items() if item is not None]
     answer(value, [*table(rows), *(line for one in view.attempts for line in _told(one))], as_json=as_json)
@@ -68,43 +80,56 @@ def replay(
     agent: OfAgent = None,
     limit: Limit = 100,
     as_json: Json = False,
+    tenant: Tenant = FIRST_TENANT,
     database: Database = None,
 ) -> None:
     """Send one delivery again, or with --dead all that were given up. A running server sends them at once."""
     if (delivery is None) != dead:
         raise Invalid("name one delivery, or say --dead for those that were given up")
 
-    async def work(gate: Any) -> int:
+    async def work(gate: Any, tenant_id: str) -> int:
         env = gate.env
         if delivery is None:
             return int(
-                await gate.store.write(lambda tx: deliveries.replay_dead(tx, env, COMMAND_LINE, TENANT, agent, limit))
+                await gate.store.write(
+                    lambda tx: deliveries.replay_dead(tx, env, COMMAND_LINE, tenant_id, agent, limit)
+                )
             )
-        await gate.store.write(lambda tx: deliveries.replay(tx, env, COMMAND_LINE, TENANT, delivery))
+        await gate.store.write(lambda tx: deliveries.replay(tx, env, COMMAND_LINE, tenant_id, delivery))
         return 1
 
-    count = on_gate(database, work)
+    count = on_tenant(database, tenant, work)
     answer({"replayed": count}, [f"{count} on {'its' if count == 1 else 'their'} way again"], as_json=as_json)
 
 
 @webhooks.command("test")
-def send_test(name: AgentName, as_json: Json = False, database: Database = None) -> None:
+def send_test(name: AgentName, as_json: Json = False, tenant: Tenant = FIRST_TENANT, database: Database = None) -> None:
     """Send an event `test`, about no thread, once. A running server sends it."""
-    sent = on_gate(
+    sent = on_tenant(
         database,
-        lambda gate: gate.store.write(lambda tx: deliveries.send_test(tx, gate.env, COMMAND_LINE, TENANT, name)),
+        tenant,
+        lambda gate, tenant_id: gate.store.write(
+            lambda tx: deliveries.send_test(tx, gate.env, COMMAND_LINE, tenant_id, name)
+        ),
     )
     answer(_value(sent), [f"{sent.id}: read the answer with `stacksona-gate webhooks show {sent.id}`"], as_json=as_json)
 
 
 @webhooks.command("rotate-secret")
-def rotate_secret(name: AgentName, overlap: Overlap = 86_400, as_json: Json = False, database: Database = None) -> None:
+def rotate_secret(
+    name: AgentName,
+    overlap: Overlap = 86_400,
+    as_json: Json = False,
+    tenant: Tenant = FIRST_TENANT,
+    database: Database = None,
+) -> None:
     """Give a webhook a new secret, shown once. NAME is an agent, or workspace."""
-    secret = on_gate(
+    secret = on_tenant(
         database,
-        lambda gate: gate.store.write(
+        tenant,
+        lambda gate, tenant_id: gate.store.write(
             lambda tx: endpoints.rotate_webhook_secret(
-                tx, gate.env, gate.root, COMMAND_LINE, TENANT, name, overlap=overlap
+                tx, gate.env, gate.root, COMMAND_LINE, tenant_id, name, overlap=overlap
             )
         ),
     )
@@ -113,11 +138,14 @@ def rotate_secret(name: AgentName, overlap: Overlap = 86_400, as_json: Json = Fa
 
 
 @webhooks.command("switch-on")
-def switch_on(name: AgentName, as_json: Json = False, database: Database = None) -> None:
+def switch_on(name: AgentName, as_json: Json = False, tenant: Tenant = FIRST_TENANT, database: Database = None) -> None:
     """Send to a webhook again that was switched off. NAME is an agent, or workspace."""
-    endpoint = on_gate(
+    endpoint = on_tenant(
         database,
-        lambda gate: gate.store.write(lambda tx: endpoints.switch_on(tx, gate.env, COMMAND_LINE, TENANT, name)),
+        tenant,
+        lambda gate, tenant_id: gate.store.write(
+            lambda tx: endpoints.switch_on(tx, gate.env, COMMAND_LINE, tenant_id, name)
+        ),
     )
     line = "it is on. What was given up stays so until `stacksona-gate webhooks replay --dead`"
     answer({"endpoint_id": endpoint.id, "switched_off_at": None}, [line], as_json=as_json)

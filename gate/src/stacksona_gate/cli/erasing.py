@@ -6,14 +6,13 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from stacksona_gate.cli.options import Database, Json
-from stacksona_gate.cli.session import answer, on_gate_of, table
+from stacksona_gate.cli.options import FIRST_TENANT, Database, Json, Tenant
+from stacksona_gate.cli.session import answer, on_tenant_of, table
 from stacksona_gate.cli.shell import refuse, single
 from stacksona_gate.config import Settings, read_settings
 from stacksona_gate.main import open_store
 from stacksona_gate.service import erasure
 from stacksona_gate.service.erasure import Erased, Found
-from stacksona_gate.service.installation import DEFAULT_TENANT as TENANT
 
 HELP: Final = "Erase one person's data: what requests said about them, or a disabled user. Proofs stay."
 OUT_OF_REACH: Final = (
@@ -48,6 +47,7 @@ def erase_command(
     cancel_pending: CancelPending = False,
     compact: Compact = False,
     as_json: Json = False,
+    tenant: Tenant = FIRST_TENANT,
     database: Database = None,
 ) -> None:
     """Erase one person's data: what requests said about them, or a disabled user. Proofs stay.
@@ -58,27 +58,29 @@ def erase_command(
         raise typer.BadParameter("pass --subject, also with --field, or --user")
     settings = read_settings(database_url=database)
     if user is not None:
-        _erase_user(settings, user, yes=yes, compact=compact, as_json=as_json)
+        _erase_user(settings, tenant, user, yes=yes, compact=compact, as_json=as_json)
         return
     wanted = erasure.subject_of(subject or "", field)
-    found = on_gate_of(settings, lambda gate: erasure.find_subject(gate, TENANT, wanted))
+    found = on_tenant_of(settings, tenant, lambda gate, tenant_id: erasure.find_subject(gate, tenant_id, wanted))
     if not yes or found.is_empty:
         _list(found, as_json=as_json)
         return
     if found.waiting and not cancel_pending:
         refuse(_waiting(found))
-    erased = on_gate_of(
-        settings, lambda gate: erasure.erase_subject(gate, TENANT, found, cancel_pending=cancel_pending)
+    erased = on_tenant_of(
+        settings,
+        tenant,
+        lambda gate, tenant_id: erasure.erase_subject(gate, tenant_id, found, cancel_pending=cancel_pending),
     )
     _told(settings, erased, compact=compact, as_json=as_json)
 
 
-def _erase_user(settings: Settings, email: str, *, yes: bool, compact: bool, as_json: bool) -> None:
+def _erase_user(settings: Settings, tenant: str, email: str, *, yes: bool, compact: bool, as_json: bool) -> None:
     if not yes:
-        user_id = on_gate_of(settings, lambda gate: erasure.find_user(gate, TENANT, email))
+        user_id = on_tenant_of(settings, tenant, lambda gate, tenant_id: erasure.find_user(gate, tenant_id, email))
         answer({"user": user_id, "erased": False}, [user_id, "Nothing was erased: pass --yes"], as_json=as_json)
         return
-    user_id = on_gate_of(settings, lambda gate: erasure.erase_user(gate, TENANT, email))
+    user_id = on_tenant_of(settings, tenant, lambda gate, tenant_id: erasure.erase_user(gate, tenant_id, email))
     emptied = _scrubbed(settings, compact=compact)
     value = {"user": user_id, "erased": True, "write_ahead_log_emptied": emptied}
     answer(value, [f"{user_id} has no name and no mail address any more", *_left(emptied=emptied)], as_json=as_json)

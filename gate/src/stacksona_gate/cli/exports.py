@@ -9,19 +9,16 @@ import typer
 
 from stacksona_gate.cli.audit import audit
 from stacksona_gate.cli.moments import moment
-from stacksona_gate.cli.options import Database, Json
-from stacksona_gate.cli.session import answer, on_gate
+from stacksona_gate.cli.options import FIRST_TENANT, Database, Json, Tenant
+from stacksona_gate.cli.session import answer, on_tenant
 from stacksona_gate.cli.whole_files import whole_file
 from stacksona_gate.domain.audit import COMMAND_LINE
 from stacksona_gate.domain.people import ADMIN, User
-from stacksona_gate.service.installation import DEFAULT_TENANT as TENANT
 
 if TYPE_CHECKING:
     from stacksona_gate.service.exports import Form, LogHeader, RedactorOf, Selection
     from stacksona_gate.service.gate import Gate
 
-OPERATOR: Final = User(TENANT, COMMAND_LINE.id, "", "the command line", ADMIN, "", "active", 0)
-"""Whoever has the database and the root secret may see everything."""
 NOTE_MOST: Final = 65_536
 FORMS: Final = {".jsonl": "jsonl", ".csv": "csv", ".html": "html", ".json": "json"}
 
@@ -57,6 +54,7 @@ def export(
     attachments: Attachments = False,
     force: Force = False,
     as_json: Json = False,
+    tenant: Tenant = FIRST_TENANT,
     database: Database = None,
 ) -> None:
     """Write the log, a time range, a thread or a request into a file, with what proves it.
@@ -72,7 +70,7 @@ def export(
     saved = None if since is None else _note(since)
     wanted = _Wanted(selection, chosen, saved, redacted, attachments)
     with whole_file(out, force=force) as file:
-        header = on_gate(database, lambda gate: wanted.write(gate, file.write))
+        header = on_tenant(database, tenant, lambda gate, tenant_id: wanted.write(gate, tenant_id, file.write))
     _told(out, header, chosen, as_json=as_json)
 
 
@@ -102,39 +100,42 @@ class _Wanted:
         self._selection, self._form, self._saved = selection, form, saved
         self._redacted, self._attachments = redacted, attachments
 
-    async def write(self, gate: Gate, put: Any) -> LogHeader:
+    async def write(self, gate: Gate, tenant_id: str, put: Any) -> LogHeader:
         """Records the export, and hands its bytes to ``put``."""
         from stacksona_gate.service.exports import open_export, record_export, written
 
         selection = await gate.store.write(
-            lambda tx: record_export(tx, gate.env, COMMAND_LINE, TENANT, self._selection, self._form)
+            lambda tx: record_export(tx, gate.env, COMMAND_LINE, tenant_id, self._selection, self._form)
         )
         if self._form in ("json", "html"):
-            return await self._write_document(gate, selection, put)
-        taking = await open_export(gate, TENANT, selection, self._saved)
-        async for chunk in written(gate, taking, cast("Form", self._form), self._eyes() if self._redacted else None):
+            return await self._write_document(gate, tenant_id, selection, put)
+        taking = await open_export(gate, tenant_id, selection, self._saved)
+        eyes = self._eyes(tenant_id) if self._redacted else None
+        async for chunk in written(gate, taking, cast("Form", self._form), eyes):
             put(chunk)
         return taking.header
 
-    async def _write_document(self, gate: Gate, selection: Selection, put: Any) -> LogHeader:
+    async def _write_document(self, gate: Gate, tenant_id: str, selection: Selection, put: Any) -> LogHeader:
         from stacksona_gate.main import thread_document
         from stacksona_gate.service.exports import take_thread
 
+        # Whoever has the database and the root secret may see everything.
+        operator = User(tenant_id, COMMAND_LINE.id, "", "the command line", ADMIN, "", "active", 0)
         taken = await take_thread(
             gate,
-            OPERATOR,
+            operator,
             selection.thread_id or "",
-            redactor_of=self._eyes(),
+            redactor_of=self._eyes(tenant_id),
             saved=self._saved,
             with_files=self._attachments,
         )
         put(thread_document(taken, self._form))
         return taken.log
 
-    def _eyes(self) -> RedactorOf:
+    def _eyes(self, tenant_id: str) -> RedactorOf:
         from stacksona_gate.service.redaction import Redactor, for_others
 
-        return (lambda tx: for_others(tx, TENANT)) if self._redacted else (lambda tx: Redactor(None))
+        return (lambda tx: for_others(tx, tenant_id)) if self._redacted else (lambda tx: Redactor(None))
 
 
 def _told(out: Path, header: LogHeader, form: str, *, as_json: bool) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from stacksona_gate.config import variable
+from stacksona_gate.domain.ids import FIRST_TENANT as FIRST_TENANT
 
 DATABASE_HELP: Final = f"Where decisions are kept: sqlite:///relative.db. Else {variable('database_url')}."
 _DURATION: Final = re.compile(r"([0-9]{1,8})([smhd]?)")
@@ -28,7 +29,9 @@ def duration(text: str | int) -> int:
     return int(match[1]) * _SECONDS[match[2]]
 
 
+TENANT_HELP: Final = "The workspace, by name or id."
 TopDatabase = Annotated[str | None, typer.Option("--database", metavar="URL", help=DATABASE_HELP)]
 Database = Annotated[str | None, typer.Option("--database", metavar="URL", help=DATABASE_HELP, callback=_or_above)]
+Tenant = Annotated[str, typer.Option("--tenant", metavar="NAME", help=TENANT_HELP)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Port = Annotated[int, typer.Option("--port", min=1, max=65_535, help="Port to listen on.")]

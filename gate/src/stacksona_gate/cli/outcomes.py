@@ -6,11 +6,10 @@ from typing import Annotated, Final
 
 import typer
 
-from stacksona_gate.cli.options import Database, Json
-from stacksona_gate.cli.session import answer, on_gate, table
+from stacksona_gate.cli.options import FIRST_TENANT, Database, Json, Tenant
+from stacksona_gate.cli.session import answer, on_tenant, table
 from stacksona_gate.cli.shell import group
 from stacksona_gate.domain.times import rfc3339, rfc3339_or_none
-from stacksona_gate.service.installation import DEFAULT_TENANT as TENANT
 from stacksona_gate.service.outcomes import Doubt, list_unknown
 
 outcomes = group("What became of actions whose approvals were used.")
@@ -22,11 +21,16 @@ _NONE: Final = (
 
 
 @outcomes.command("unknown")
-def list_unknown_outcomes(limit: Most = 100, as_json: Json = False, database: Database = None) -> None:
+def list_unknown_outcomes(
+    limit: Most = 100, as_json: Json = False, tenant: Tenant = FIRST_TENANT, database: Database = None
+) -> None:
     """Show approvals that were used while nobody reported an outcome: whether the action ran is unknown."""
-    page = on_gate(
+    page = on_tenant(
         database,
-        lambda gate: gate.store.scan(lambda tx: list_unknown(tx, gate.env, TENANT, None, before=None, limit=limit)),
+        tenant,
+        lambda gate, tenant_id: gate.store.scan(
+            lambda tx: list_unknown(tx, gate.env, tenant_id, None, before=None, limit=limit)
+        ),
     )
     lines = [*table([_row(doubt) for doubt in page.doubts]), *(["and more: raise --limit"] if page.next_cursor else [])]
     answer([_value(doubt) for doubt in page.doubts], lines or [_NONE], as_json=as_json)

@@ -7,13 +7,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from stacksona_gate.cli.options import Database, Json
-from stacksona_gate.cli.session import answer, on_gate, table
+from stacksona_gate.cli.options import FIRST_TENANT, Database, Json, Tenant
+from stacksona_gate.cli.session import answer, on_tenant, table
 from stacksona_gate.cli.shell import group
 from stacksona_gate.domain.audit import COMMAND_LINE
 from stacksona_gate.domain.errors import Invalid
 from stacksona_gate.service import people
-from stacksona_gate.service.installation import DEFAULT_TENANT as TENANT
 from stacksona_gate.service.secrets import hash_password
 
 user = group("People who review, administer and audit.")
@@ -36,14 +35,16 @@ def create_user(
     password_stdin: FromStdin = False,
     name: PersonName = "",
     as_json: Json = False,
+    tenant: Tenant = FIRST_TENANT,
     database: Database = None,
 ) -> None:
     """Make a user. The password (12 characters or more) comes from standard input or is asked for."""
     hashed = hash_password(_password(from_stdin=password_stdin))
-    made = on_gate(
+    made = on_tenant(
         database,
-        lambda gate: gate.store.write(
-            lambda tx: people.create_user(tx, gate.env, COMMAND_LINE, TENANT, email, role, hashed, name=name)
+        tenant,
+        lambda gate, tenant_id: gate.store.write(
+            lambda tx: people.create_user(tx, gate.env, COMMAND_LINE, tenant_id, email, role, hashed, name=name)
         ),
     )
     value = {"id": made.id, "email": made.email, "name": made.name, "role": made.role}
@@ -51,9 +52,11 @@ def create_user(
 
 
 @user.command("list")
-def list_users(as_json: Json = False, database: Database = None) -> None:
+def list_users(as_json: Json = False, tenant: Tenant = FIRST_TENANT, database: Database = None) -> None:
     """Show the users."""
-    listed = on_gate(database, lambda gate: gate.store.read(lambda tx: tx.people.list_users(TENANT)))
+    listed = on_tenant(
+        database, tenant, lambda gate, tenant_id: gate.store.read(lambda tx: tx.people.list_users(tenant_id))
+    )
     values = [
         {"id": user.id, "email": user.email, "name": user.name, "role": user.role, "state": user.state}
         for user in listed
@@ -64,13 +67,18 @@ def list_users(as_json: Json = False, database: Database = None) -> None:
 
 @token.command("create")
 def create_token(
-    email: Email, name: TokenName = "command line", as_json: Json = False, database: Database = None
+    email: Email,
+    name: TokenName = "command line",
+    as_json: Json = False,
+    tenant: Tenant = FIRST_TENANT,
+    database: Database = None,
 ) -> None:
     """Make a personal token, which is shown once. It may do what its owner may."""
-    secret = on_gate(
+    secret = on_tenant(
         database,
-        lambda gate: gate.store.write(
-            lambda tx: people.create_token(tx, gate.env, COMMAND_LINE, people.get_user(tx, TENANT, email), name)[1]
+        tenant,
+        lambda gate, tenant_id: gate.store.write(
+            lambda tx: people.create_token(tx, gate.env, COMMAND_LINE, people.get_user(tx, tenant_id, email), name)[1]
         ),
     )
     rows = table([("token", secret)])

@@ -9,8 +9,8 @@ from typing import Annotated, Final
 
 import typer
 
-from stacksona_gate.cli.options import Database, Json
-from stacksona_gate.cli.session import answer, on_gate, table
+from stacksona_gate.cli.options import FIRST_TENANT, Database, Json, Tenant
+from stacksona_gate.cli.session import answer, on_tenant, table
 from stacksona_gate.cli.shell import group
 from stacksona_gate.domain.audit import COMMAND_LINE
 from stacksona_gate.domain.errors import FieldError, Invalid
@@ -19,7 +19,6 @@ from stacksona_gate.policy.cases import CaseResult, read_cases, run_cases
 from stacksona_gate.policy.compare import Change, compare
 from stacksona_gate.policy.model import EMPTY_POLICY, Policy
 from stacksona_gate.policy.parse import dump_policy, parse_policy, policy_document
-from stacksona_gate.service.installation import DEFAULT_TENANT as TENANT
 from stacksona_gate.service.policies import apply_policy, current_policy, get_version, revert_policy
 
 policy = group("The policy: which action is allowed, reviewed or rejected.")
@@ -37,29 +36,38 @@ _PLACE: Final = re.compile(r"line (\d+), column (\d+): (.*)", re.DOTALL)
 
 
 @policy.command("apply")
-def apply_file(file: PolicyFile, note: Note = "", as_json: Json = False, database: Database = None) -> None:
+def apply_file(
+    file: PolicyFile, note: Note = "", as_json: Json = False, tenant: Tenant = FIRST_TENANT, database: Database = None
+) -> None:
     """Put a policy in force, as a new version. The same policy again makes none."""
     wanted = read_policy(file)
-    version, changes = on_gate(
+    version, changes = on_tenant(
         database,
-        lambda gate: gate.store.write(lambda tx: apply_policy(tx, gate.env, COMMAND_LINE, TENANT, wanted, note=note)),
+        tenant,
+        lambda gate, tenant_id: gate.store.write(
+            lambda tx: apply_policy(tx, gate.env, COMMAND_LINE, tenant_id, wanted, note=note)
+        ),
     )
     _show_change(version, changes, as_json=as_json)
 
 
 @policy.command("show")
-def show(version: Version = None, as_json: Json = False, database: Database = None) -> None:
+def show(
+    version: Version = None, as_json: Json = False, tenant: Tenant = FIRST_TENANT, database: Database = None
+) -> None:
     """Print the policy in force, as a file that `policy apply` takes."""
-    number, text = _document(database, version)
+    number, text = _document(database, tenant, version)
     value = {"version": number, "policy": policy_document(parse_policy(text))}
     answer(value, [text.rstrip("\n")], as_json=as_json)
 
 
 @policy.command("diff")
-def diff(file: PolicyFile, as_json: Json = False, database: Database = None) -> None:
+def diff(file: PolicyFile, as_json: Json = False, tenant: Tenant = FIRST_TENANT, database: Database = None) -> None:
     """Show what `policy apply FILE` would change."""
     wanted = read_policy(file)
-    current = on_gate(database, lambda gate: gate.store.read(lambda tx: current_policy(tx, TENANT)))
+    current = on_tenant(
+        database, tenant, lambda gate, tenant_id: gate.store.read(lambda tx: current_policy(tx, tenant_id))
+    )
     changes = compare(current.policy, wanted)
     value = {"version": current.version, "changes": [str(change) for change in changes]}
     answer(value, _lines(changes) or [f"no differences from version {current.version}"], as_json=as_json)
@@ -84,11 +92,14 @@ def run_tests(files: CaseFiles, policy_file: Tested = None, database: Database =
 
 
 @policy.command("versions")
-def versions(as_json: Json = False, database: Database = None) -> None:
+def versions(as_json: Json = False, tenant: Tenant = FIRST_TENANT, database: Database = None) -> None:
     """List the versions, newest first."""
-    current, kept = on_gate(
+    current, kept = on_tenant(
         database,
-        lambda gate: gate.store.read(lambda tx: (current_policy(tx, TENANT).version, tx.policies.list_all(TENANT))),
+        tenant,
+        lambda gate, tenant_id: gate.store.read(
+            lambda tx: (current_policy(tx, tenant_id).version, tx.policies.list_all(tenant_id))
+        ),
     )
     kept = sorted(kept, key=lambda one: -one.version)
     values = [
@@ -115,11 +126,16 @@ def versions(as_json: Json = False, database: Database = None) -> None:
 
 
 @policy.command("revert")
-def revert(version: VersionNumber, as_json: Json = False, database: Database = None) -> None:
+def revert(
+    version: VersionNumber, as_json: Json = False, tenant: Tenant = FIRST_TENANT, database: Database = None
+) -> None:
     """Put an earlier version in force again, as a new version."""
-    now, changes = on_gate(
+    now, changes = on_tenant(
         database,
-        lambda gate: gate.store.write(lambda tx: revert_policy(tx, gate.env, COMMAND_LINE, TENANT, version)),
+        tenant,
+        lambda gate, tenant_id: gate.store.write(
+            lambda tx: revert_policy(tx, gate.env, COMMAND_LINE, tenant_id, version)
+        ),
     )
     _show_change(now, changes, as_json=as_json)
 
@@ -144,13 +160,17 @@ def _placed(file: Path, error: FieldError) -> str:
     return " ".join(filter(None, (place, error.field, message)))
 
 
-def _document(database: str | None, version: int | None) -> tuple[int, str]:
+def _document(database: str | None, tenant: str, version: int | None) -> tuple[int, str]:
     if version is None:
-        current = on_gate(database, lambda gate: gate.store.read(lambda tx: current_policy(tx, TENANT)))
+        current = on_tenant(
+            database, tenant, lambda gate, tenant_id: gate.store.read(lambda tx: current_policy(tx, tenant_id))
+        )
         return current.version, current.document
     if version == 0:
         return 0, dump_policy(EMPTY_POLICY)
-    kept = on_gate(database, lambda gate: gate.store.read(lambda tx: get_version(tx, TENANT, version)))
+    kept = on_tenant(
+        database, tenant, lambda gate, tenant_id: gate.store.read(lambda tx: get_version(tx, tenant_id, version))
+    )
     return kept.version, kept.document
 
 

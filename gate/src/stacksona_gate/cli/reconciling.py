@@ -14,15 +14,14 @@ from typing import IO, Annotated, Final, Never
 import typer
 
 from stacksona_gate.cli.moments import moment
-from stacksona_gate.cli.options import Database, Json
-from stacksona_gate.cli.session import on_gate
+from stacksona_gate.cli.options import FIRST_TENANT, Database, Json, Tenant
+from stacksona_gate.cli.session import on_tenant
 from stacksona_gate.cli.shell import single
 from stacksona_gate.cli.whole_files import whole_file
 from stacksona_gate.domain.display import reveal
 from stacksona_gate.domain.errors import GateError
 from stacksona_gate.domain.spreadsheets import cell
 from stacksona_gate.service.gate import Gate
-from stacksona_gate.service.installation import DEFAULT_TENANT as TENANT
 from stacksona_gate.service.reconciliation import KINDS, Scope, Tally, as_json, reconcile
 from stacksona_gate.service.tool_logs import parse_mapping, read_log
 
@@ -69,6 +68,7 @@ def compare(
     out: Out = None,
     force: Force = False,
     as_json_: Json = False,
+    tenant: Tenant = FIRST_TENANT,
     database: Database = None,
 ) -> None:
     """Compare a tool's own log with the gate: what was executed without approval, twice, or otherwise.
@@ -78,7 +78,7 @@ def compare(
     scope = Scope(tool, moment("--since", since), moment("--until", until))
     tally = Tally()
     with _usage_errors(file), tempfile.TemporaryFile("w+", encoding="utf-8") as spool:
-        _gather(database, file, _form(file, form), mapped, scope, tally, spool)
+        _gather(database, tenant, file, _form(file, form), mapped, scope, tally, spool)
         if out is not None:
             _write(out, spool, force=force)
         _print(tally, spool, out, as_json=as_json_)
@@ -116,18 +116,25 @@ def plain(text: str) -> str:
 
 
 def _gather(
-    database: str | None, file: Path, form: str, mapped: str, scope: Scope, tally: Tally, spool: IO[str]
+    database: str | None,
+    tenant: str,
+    file: Path,
+    form: str,
+    mapped: str,
+    scope: Scope,
+    tally: Tally,
+    spool: IO[str],
 ) -> None:
     columns = parse_mapping(mapped)
 
-    async def work(gate: Gate) -> None:
+    async def work(gate: Gate, tenant_id: str) -> None:
         with file.open("rb") as opened:
-            async for finding in reconcile(gate, TENANT, read_log(opened, form, columns), scope, tally):
+            async for finding in reconcile(gate, tenant_id, read_log(opened, form, columns), scope, tally):
                 spool.write(json.dumps(as_json(finding)) + "\n")
 
     with file.open("rb"):
         pass  # a missing file is said before a database is opened
-    on_gate(database, work)
+    on_tenant(database, tenant, work)
 
 
 def _write(out: Path, spool: IO[str], *, force: bool) -> None:

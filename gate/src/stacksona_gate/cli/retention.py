@@ -6,12 +6,11 @@ from typing import Annotated
 
 import typer
 
-from stacksona_gate.cli.options import Database, Json
-from stacksona_gate.cli.session import answer, on_gate
+from stacksona_gate.cli.options import FIRST_TENANT, Database, Json, Tenant
+from stacksona_gate.cli.session import answer, on_gate, on_tenant
 from stacksona_gate.cli.shell import group
 from stacksona_gate.domain.audit import COMMAND_LINE
 from stacksona_gate.service import retention as service
-from stacksona_gate.service.installation import DEFAULT_TENANT as TENANT
 from stacksona_gate.service.retention import Retention
 
 retention = group("How long the content of decided requests is kept.")
@@ -20,19 +19,24 @@ Days = Annotated[int, typer.Argument(min=0, max=service.DAYS_MOST, help="0 keeps
 
 
 @retention.command("show")
-def show(as_json: Json = False, database: Database = None) -> None:
+def show(as_json: Json = False, tenant: Tenant = FIRST_TENANT, database: Database = None) -> None:
     """Show how long content is kept."""
-    found = on_gate(database, lambda gate: gate.store.read(lambda tx: service.read_retention(tx, TENANT)))
+    found = on_tenant(
+        database, tenant, lambda gate, tenant_id: gate.store.read(lambda tx: service.read_retention(tx, tenant_id))
+    )
     _say(found, as_json=as_json)
 
 
 @retention.command("set")
-def set_days(days: Days, as_json: Json = False, database: Database = None) -> None:
+def set_days(days: Days, as_json: Json = False, tenant: Tenant = FIRST_TENANT, database: Database = None) -> None:
     """Keep content that many days. A running server removes what is older within the hour, for good."""
     wanted = Retention(days)
-    changed = on_gate(
+    changed = on_tenant(
         database,
-        lambda gate: gate.store.write(lambda tx: service.change_retention(tx, gate.env, COMMAND_LINE, TENANT, wanted)),
+        tenant,
+        lambda gate, tenant_id: gate.store.write(
+            lambda tx: service.change_retention(tx, gate.env, COMMAND_LINE, tenant_id, wanted)
+        ),
     )
     _say(changed, as_json=as_json)
 

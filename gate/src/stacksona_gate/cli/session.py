@@ -31,6 +31,23 @@ def on_gate_of[T](settings: Settings, work: Callable[[Gate], Awaitable[T]]) -> T
     return asyncio.run(_on_gate(settings, work))
 
 
+def on_tenant[T](database: str | None, tenant: str, work: Callable[[Gate, str], Awaitable[T]]) -> T:
+    """As ``on_gate``, in one workspace: ``work`` gets its id. Raises NotFound too."""
+    return on_tenant_of(read_settings(database_url=database), tenant, work)
+
+
+def on_tenant_of[T](settings: Settings, tenant: str, work: Callable[[Gate, str], Awaitable[T]]) -> T:
+    """As ``on_tenant``, with settings."""
+
+    async def inside(gate: Gate) -> T:
+        from stacksona_gate.service.tenants import get_tenant
+
+        found = await gate.store.read(lambda tx: get_tenant(tx, tenant))
+        return await work(gate, found.id)
+
+    return on_gate_of(settings, inside)
+
+
 async def _on_gate[T](settings: Settings, work: Callable[[Gate], Awaitable[T]]) -> T:
     from stacksona_gate.main import opened  # the server's half second, for those who need it
 

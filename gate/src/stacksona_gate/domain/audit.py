@@ -82,13 +82,21 @@ EVENTS: Final = frozenset(
         "content.erased",
         "content.expired",
         "data_key.rotated",
+        "tenant.created",
+        "tenant.renamed",
+        "tenant.limited",
+        "tenant.suspended",
+        "tenant.resumed",
+        "tenant.invited",
+        "operator_key.created",
+        "operator_key.revoked",
     }
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who did it. ``kind``: ``agent``, ``verifier``, ``user``, ``command_line``, ``gate`` or ``unknown``."""
+    """Who did it: ``agent``, ``verifier``, ``user``, ``operator``, ``command_line``, ``gate`` or ``unknown``."""
 
     kind: str
     id: str

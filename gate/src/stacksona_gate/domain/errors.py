@@ -102,6 +102,19 @@ class TooMany(GateError):
     kind = code = "too_many"
 
 
+class OverLimit(TooMany):
+    """A quota is used up: what is told beside the refusal, so that a caller can wait for the right thing."""
+
+    def __init__(
+        self, detail: str, *, code: str, quota: str, limit: int, window: int | None = None, retry_after: int
+    ) -> None:
+        """``window``: seconds that the limit is about; None where it is about what there is."""
+        super().__init__(detail, code=code, retry_after=retry_after)
+        self.quota = quota
+        self.limit = limit
+        self.window = window
+
+
 class Unavailable(GateError):
     """Nothing was decided: the store, the key or the start-up is not there."""
 

@@ -9,6 +9,9 @@ from typing import Final
 ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 """Crockford base 32: no I, L, O, U."""
 
+FIRST_TENANT: Final = "default"
+"""Id of the workspace that every installation begins with."""
+
 TASK_ID: Final = re.compile(r"[A-Za-z0-9._:\-]{1,200}", re.ASCII)
 TOOL_NAME: Final = re.compile(r"[A-Za-z0-9._:/\-]{1,200}", re.ASCII)
 THREAD_ID: Final = re.compile(r"THR-[0-9A-HJKMNP-TV-Z]{26}", re.ASCII)

@@ -22,6 +22,7 @@ from stacksona_gate.domain.agents import (
 )
 from stacksona_gate.domain.errors import Forbidden, Unauthenticated
 from stacksona_gate.domain.reminders import Timing
+from stacksona_gate.domain.tenants import TenantLimits, in_force, read_limits, suspended
 from stacksona_gate.policy.evaluate import CompiledPolicy
 from stacksona_gate.policy.model import EMPTY_POLICY
 from stacksona_gate.policy.parse import parse_policy
@@ -42,6 +43,8 @@ class Configuration:
     tenant: Tenant
     policy: CompiledPolicy
     timing: Timing
+    limits: TenantLimits
+    """In force: None where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,7 @@ class Directory:
         """The holder of a key.
 
         ``current``: compare with the store first; leave it out only where a write checks the version anyway.
-        Raises Unauthenticated.
+        Raises Unauthenticated, Forbidden in a suspended workspace.
         """
         if not key.startswith((AGENT_KEY_PREFIX, VERIFIER_KEY_PREFIX)) or len(key) > 200:
             raise Unauthenticated("the key is malformed: agents' keys begin with sg_, verifiers' with sv_")
@@ -116,12 +119,16 @@ class Directory:
             caller = await self._look_up(hashed)
         if not is_usable(caller.key, self._env.now()):
             raise Unauthenticated("the key is unknown or was replaced: ask an admin for the agent's current one")
+        if caller.configuration.tenant.suspended_at is not None:
+            raise suspended()
         return caller
 
     async def again(self, caller: Caller) -> Caller:
-        """The same key's holder as of now. Raises Unauthenticated."""
+        """The same key's holder as of now. Raises Unauthenticated, Forbidden in a suspended workspace."""
         fresh = await self._look_up(caller.key.hash)
         fresh.require_usable_key(self._env.now())
+        if fresh.configuration.tenant.suspended_at is not None:
+            raise suspended()
         return fresh
 
     async def current(self, caller: Caller, version: int | None) -> Caller:
@@ -172,9 +179,11 @@ class Directory:
         if kept is not None and kept.tenant == tenant:
             return kept
         if kept is not None and kept.tenant.policy_version == tenant.policy_version:
-            fresh = Configuration(tenant, kept.policy, read_timing(tx, tenant_id))
+            policy = kept.policy
         else:
-            fresh = Configuration(tenant, compiled_policy(tx, tenant), read_timing(tx, tenant_id))
+            policy = compiled_policy(tx, tenant)
+        limits = in_force(read_limits(tenant.limits), self._env.limits.tenant)
+        fresh = Configuration(tenant, policy, read_timing(tx, tenant_id), limits)
         self._configurations[tenant_id] = fresh
         return fresh
 

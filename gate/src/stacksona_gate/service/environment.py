@@ -12,6 +12,7 @@ from typing import Final
 from stacksona_gate.domain.audit import Actor, Entry, entry, entry_randomness
 from stacksona_gate.domain.canonical import canonicalize
 from stacksona_gate.domain.ids import ulid
+from stacksona_gate.domain.tenants import NO_LIMITS, TenantLimits
 from stacksona_gate.domain.times import DAY
 from stacksona_gate.telemetry.measures import Measures
 
@@ -60,6 +61,8 @@ class Limits:
     """Microseconds an approval stays redeemable when its tool does not say."""
     deliveries_per_endpoint: int = 4
     """Webhooks on their way at once to one endpoint, from this process."""
+    tenant: TenantLimits = NO_LIMITS
+    """What holds for workspaces that have no limits of their own."""
     deliveries_at_once: int = 200
     """Webhooks on their way at once, from this process."""
 

@@ -9,8 +9,10 @@ from stacksona_gate.service.directory import Directory
 from stacksona_gate.service.environment import Environment
 from stacksona_gate.service.kept_answers import KeptAnswers
 from stacksona_gate.service.keyring import Keyring
+from stacksona_gate.service.quotas import Quotas
 from stacksona_gate.service.refusals import RefusalLog
 from stacksona_gate.service.secrets import RootSecret
+from stacksona_gate.service.turns import Pace, Turns
 from stacksona_gate.service.wakeups import Wakeups
 from stacksona_gate.store.base import Store
 
@@ -27,7 +29,13 @@ class Gate:
     wakeups: Wakeups
     refusals: RefusalLog
     answers: KeptAnswers = field(default_factory=KeptAnswers)
+    quotas: Quotas = field(init=False)
+    turns: Turns = field(default_factory=Turns)
+    pace: Pace = field(default_factory=Pace)
     deliveries: Counter[str] = field(default_factory=Counter)
     """Attempts by what came of them: delivered, failed, dead or stale."""
     holders: set[str] = field(default_factory=set)
     """Names under which this process takes leases."""
+
+    def __post_init__(self) -> None:
+        self.quotas = Quotas(self.store, self.env)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from stacksona_gate.domain.audit import COMMAND_LINE, GATE, Actor
+from stacksona_gate.domain.ids import FIRST_TENANT
 from stacksona_gate.service.agents import record
 from stacksona_gate.service.environment import Environment
 from stacksona_gate.service.gate import Gate
@@ -12,7 +13,7 @@ from stacksona_gate.service.keyring import Keyring, new_signing_key
 from stacksona_gate.service.secrets import RootSecret
 from stacksona_gate.store.base import Installation, SigningKey, Tenant, Tx
 
-DEFAULT_TENANT: Final = "default"
+DEFAULT_TENANT: Final = FIRST_TENANT
 _CHECKED: Final = b"stacksona-gate"
 _PURPOSE: Final = "secret check"
 
@@ -26,7 +27,7 @@ def ensure_installation(tx: Tx, env: Environment, root: RootSecret) -> Installat
     now = env.now()
     installation = Installation(env.id("gate_", now), root.wrap(_CHECKED, _PURPOSE, env), now)
     tx.installations.insert(installation)
-    tx.tenants.insert(Tenant(DEFAULT_TENANT, "Default", 1, 0, now))
+    tx.tenants.insert(Tenant(DEFAULT_TENANT, DEFAULT_TENANT, 1, 0, now))
     record(tx, env, DEFAULT_TENANT, "installation.created", GATE, {"installation": installation.id}, {})
     _add_signing_key(tx, env, root, GATE, "signing_key.created")
     return installation

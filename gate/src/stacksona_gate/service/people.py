@@ -10,19 +10,23 @@ from typing import Final
 from stacksona_gate.domain.agents import PERSONAL_TOKEN_PREFIX, key_hash
 from stacksona_gate.domain.audit import UNKNOWN, Actor
 from stacksona_gate.domain.errors import Conflict, FieldError, Forbidden, Invalid, NotFound, TooMany, Unauthenticated
+from stacksona_gate.domain.ids import FIRST_TENANT
 from stacksona_gate.domain.people import ADMIN, ROLES, PersonalToken, Session, User
+from stacksona_gate.domain.tenants import suspended
 from stacksona_gate.domain.times import HOUR, MINUTE
 from stacksona_gate.service.agents import record
 from stacksona_gate.service.environment import Environment
 from stacksona_gate.service.gate import Gate
 from stacksona_gate.service.secrets import hash_password, password_matches
-from stacksona_gate.store.base import Tx
+from stacksona_gate.store.base import Tenant, Tx
 
 SESSION_LASTS: Final = 12 * HOUR
 SETUP_LASTS: Final = 24 * HOUR
 FAILURE_WINDOW: Final = 15 * MINUTE
 FAILURES_PER_ACCOUNT: Final = 5
 FAILURES_PER_ADDRESS: Final = 30
+EVERYWHERE: Final = ""
+"""Stands for all workspaces where an address's failed sign-ins are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,8 @@ class Person:
     user: User
     session: Session | None
     token: PersonalToken | None = None
+    tenant: Tenant | None = None
+    """As it was when they were looked up."""
 
 
 def create_user(
@@ -127,37 +133,59 @@ def get_user(tx: Tx, tenant_id: str, user_id: str) -> User:
     return user
 
 
-async def sign_in(gate: Gate, tenant_id: str, email: str, password: str, address: str) -> SignedIn:
-    """Starts a session. Raises Unauthenticated (which of the two was wrong is not said), TooMany, Unavailable.
+async def has_several_workspaces(gate: Gate) -> bool:
+    """Whether who signs in has to say where."""
+    return await gate.store.read(lambda tx: len(tx.tenants.list_all()) > 1)
 
-    ``address`` is where the call came from: failures count per account and per address, in the store.
+
+async def sign_in(gate: Gate, workspace: str, email: str, password: str, address: str) -> SignedIn:
+    """Starts a session. Raises Unauthenticated (what was wrong is not said), TooMany, Forbidden, Unavailable.
+
+    ``workspace``: its name or id. ``address`` is where the call came from: failures count per account and per address,
+    in the store.
     """
     account = email.strip().lower()[:320]
-    subjects = (("account:" + account, FAILURES_PER_ACCOUNT), ("address:" + address, FAILURES_PER_ADDRESS))
     # Counted before the password is checked, in one transaction: guesses in parallel count like guesses in a row.
     begun = gate.env.now()
-    user = await gate.store.write(lambda tx: _begin_attempt(tx, begun, tenant_id, account, subjects))
+    attempt = await gate.store.write(lambda tx: _begin_attempt(tx, begun, workspace.strip()[:200], account, address))
+    user = attempt.user
     hashed = user.password_hash if user is not None and user.state == "active" else None
     if not await asyncio.to_thread(password_matches, hashed, password) or user is None:
         gate.env.measures.sign_in_failures += 1
-        await _record_failure(gate, tenant_id, user, account, address)
-        raise Unauthenticated("mail address or password is wrong")
+        await _record_failure(gate, attempt.tenant_id, user, account, address)
+        raise Unauthenticated(attempt.refusal)
     cookie, csrf = gate.env.secret(""), gate.env.secret("")
     signed_in = await gate.store.write(lambda tx: _start_session(tx, gate.env, user, cookie, csrf))
-    await gate.store.write(lambda tx: _forgive(tx, tenant_id, subjects[0][0], subjects[1][0], begun))
+    await gate.store.write(lambda tx: _forgive(tx, user.tenant_id, account, address, begun))
     return signed_in
 
 
-def _begin_attempt(
-    tx: Tx, now: int, tenant_id: str, account: str, subjects: tuple[tuple[str, int], ...]
-) -> User | None:
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """``tenant_id``: whose log tells of it; the first workspace's where there is none of that name."""
+
+    tenant_id: str
+    user: User | None
+    refusal: str
+
+
+def _begin_attempt(tx: Tx, now: int, workspace: str, account: str, address: str) -> _Attempt:
     since = now - FAILURE_WINDOW
-    for subject, most in subjects:
+    tenant = tx.tenants.find_by_name(workspace.lower()) or tx.tenants.find(workspace)
+    # An address is counted for the whole installation: else each workspace would give it as many guesses again.
+    subjects = [(EVERYWHERE, "address:" + address, FAILURES_PER_ADDRESS)]
+    if tenant is not None:
+        subjects.insert(0, (tenant.id, "account:" + account, FAILURES_PER_ACCOUNT))
+    for tenant_id, subject, most in subjects:
         if tx.people.count_failures(tenant_id, subject, since) >= most:
             raise TooMany("too many failed sign-ins: wait 15 minutes", code="sign_in_throttled", retry_after=900)
-    for subject, _ in subjects:
+    for tenant_id, subject, _ in subjects:
         tx.people.insert_failure(tenant_id, subject, now)
-    return tx.people.find_user_by_email(tenant_id, account)
+    several = tenant is None or len(tx.tenants.list_all()) > 1
+    refusal = ("workspace, " if several else "") + "mail address or password is wrong"
+    if tenant is None:
+        return _Attempt(FIRST_TENANT, None, refusal)
+    return _Attempt(tenant.id, tx.people.find_user_by_email(tenant.id, account), refusal)
 
 
 async def _record_failure(gate: Gate, tenant_id: str, user: User | None, account: str, address: str) -> None:
@@ -172,14 +200,15 @@ async def _record_failure(gate: Gate, tenant_id: str, user: User | None, account
 
 def _forgive(tx: Tx, tenant_id: str, account: str, address: str, begun: int) -> None:
     """A right password clears the account; of the address only this attempt: others there may be guessing still."""
-    tx.people.delete_failures(tenant_id, account)
-    tx.people.delete_failures(tenant_id, address, at=begun)
+    tx.people.delete_failures(tenant_id, "account:" + account)
+    tx.people.delete_failures(EVERYWHERE, "address:" + address, at=begun)
 
 
 def _start_session(tx: Tx, env: Environment, user: User, cookie: str, csrf: str) -> SignedIn:
     fresh = tx.people.find_user(user.tenant_id, user.id)
     if fresh is None or fresh.state != "active" or fresh.password_hash != user.password_hash:
         raise Unauthenticated("mail address or password is wrong")
+    _active_tenant(tx, user.tenant_id)
     now = env.now()
     session = Session(user.tenant_id, key_hash(cookie), user.id, csrf, now, now + SESSION_LASTS)
     tx.people.delete_sessions_before(now)
@@ -207,12 +236,14 @@ def _by_session(tx: Tx, env: Environment, id_hash: str) -> Person | None:
     session = tx.people.find_session(id_hash)
     if session is None or session.expires_at <= env.now():
         return None
-    user = tx.people.find_user(session.tenant_id, session.user_id)
-    return None if user is None or user.state != "active" else Person(user, session)
+    user, tenant = tx.people.find_user(session.tenant_id, session.user_id), tx.tenants.find(session.tenant_id)
+    if user is None or user.state != "active" or tenant is None or tenant.suspended_at is not None:
+        return None
+    return Person(user, session, None, tenant)
 
 
 async def person_of_token(gate: Gate, token: str) -> Person:
-    """Who made this personal token. Raises Unauthenticated."""
+    """Who made this personal token. Raises Unauthenticated, Forbidden in a suspended workspace."""
     hashed = key_hash(token)
 
     known = token.startswith(PERSONAL_TOKEN_PREFIX)
@@ -227,7 +258,17 @@ def _by_token(tx: Tx, token_hash: str) -> Person | None:
     if kept is None or kept.revoked_at is not None:
         return None
     user = tx.people.find_user(kept.tenant_id, kept.user_id)
-    return None if user is None or user.state != "active" else Person(user, None, kept)
+    if user is None or user.state != "active":
+        return None
+    return Person(user, None, kept, _active_tenant(tx, kept.tenant_id))
+
+
+def _active_tenant(tx: Tx, tenant_id: str) -> Tenant | None:
+    """Raises Forbidden in a suspended workspace."""
+    tenant = tx.tenants.find(tenant_id)
+    if tenant is not None and tenant.suspended_at is not None:
+        raise suspended()
+    return tenant
 
 
 def still[T](env: Environment, person: Person, unit: Callable[[Tx, User], T]) -> Callable[[Tx], T]:
@@ -282,14 +323,19 @@ def new_setup_code(tx: Tx, env: Environment, tenant_id: str) -> str | None:
     return code
 
 
-async def use_setup_code(gate: Gate, tenant_id: str, code: str, email: str, password: str) -> User:
-    """Makes the first admin. Raises Forbidden when the code is wrong, used, or there is an admin already."""
+async def use_setup_code(gate: Gate, code: str, email: str, password: str) -> User:
+    """Makes the first admin of the workspace that the code is for. Raises Forbidden when the code is wrong, used, or
+    there is an admin already."""
     checked_email(email)
-    refused = Forbidden("this code is used or over: start the gate again on an empty workspace for another one")
+    refused = Forbidden(
+        "this code is used or over: start the gate again on an empty workspace, or ask the operator, for another one"
+    )
     code_hash = key_hash(code.strip())
     # Looked up before the slow hash is made: anybody may send wrong codes, as many as they like.
-    if not await gate.store.read(lambda tx: tx.people.has_setup_code(tenant_id, code_hash, gate.env.now())):
+    found = await gate.store.read(lambda tx: tx.people.find_setup_code(code_hash, gate.env.now()))
+    if found is None:
         raise refused
+    tenant_id: str = found
     hashed = await asyncio.to_thread(hash_password, password)
 
     def unit(tx: Tx) -> User:

@@ -85,6 +85,9 @@ async def submit(gate: Gate, caller: Caller, task_id: str, ask: Ask, key: Idempo
         now = gate.env.now()
         caller.require_usable_key(now)
         request = decide(gate.env, caller, task_id, ask, now)
+        most_pending = caller.configuration.limits.pending_threads
+        if most_pending is not None and request.thread_id is not None:
+            await gate.quotas.open_thread(request.tenant_id, most_pending)
         body = ENCODER.encode(decision_object(request, public_url=gate.env.public_url, warnings=ask.warnings))
         # Signed before it is stored: a gate that cannot sign allows nothing.
         token = fresh_token(gate, request, request.generation, now)

@@ -6,7 +6,7 @@ never rolls back, never waits. Times are microseconds, ids are text, JSON is tex
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeVar
 
@@ -27,6 +27,7 @@ from stacksona_gate.domain.requests import (
     TaskEvent,
     ThreadFilter,
 )
+from stacksona_gate.domain.tenants import OperatorKey
 from stacksona_gate.store.evidence import Contents, Log, Wrapping
 from stacksona_gate.store.outbox import Leases, Notices, Webhooks
 from stacksona_gate.telemetry.measures import SIZES, USUAL, Histogram
@@ -36,13 +37,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """``config_version`` grows with every change of agents, keys, policy, people or settings."""
+    """``config_version`` grows with every change of agents, keys, policy, people or settings.
+
+    ``name`` is written in commands and at sign-in and may change; ``limits`` is JSON: domain.tenants.TenantLimits.
+    """
 
     id: str
     name: str
     config_version: int
     policy_version: int
     created_at: int
+    suspended_at: int | None = None
+    limits: str = "{}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +141,23 @@ class RedemptionEntries:
     refused: Callable[[str], Entry | None]
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Requests with content, and its bytes as they rest. ``reached``: the last id that was looked at; "" for none."""
+
+    requests: int
+    bytes: int
+    reached: str
+
+
 class Tenants(Protocol):
     def find(self, tenant_id: str) -> Tenant | None: ...
+    def find_by_name(self, name: str) -> Tenant | None: ...
     def insert(self, tenant: Tenant) -> None: ...
+    def update(self, tenant: Tenant) -> None:
+        """Writes name, suspension and limits."""
+        ...
+
     def bump_config(self, tenant_id: str) -> int:
         """Says that configuration changed: every cache built on it is void after the commit."""
         ...
@@ -206,6 +226,14 @@ class Requests(Protocol):
     def list_threads(self, tenant_id: str, where: ThreadFilter) -> list[Request]: ...
     def count_folders(self, tenant_id: str, agent_ids: tuple[str, ...] | None, *, most: int) -> dict[str, int]:
         """Threads per folder, counting no further than ``most`` in each."""
+        ...
+
+    def count_pending(self, tenant_id: str, *, most: int) -> int:
+        """Threads that wait for people, counting no further than ``most``."""
+        ...
+
+    def measure(self, tenant_id: str, *, after: str, until: str, limit: int) -> Measured:
+        """What requests with ids after ``after`` and before ``until`` keep, no more than ``limit`` of them at once."""
         ...
 
     def list_pending_of_agent(self, tenant_id: str, agent_id: str) -> list[Request]: ...
@@ -315,6 +343,9 @@ class Conversation(Protocol):
     def insert_attachments(self, tenant_id: str, attachments: Iterable[Attachment]) -> None: ...
     def list_attachments(self, tenant_id: str, request_id: str) -> list[Attachment]: ...
     def find_attachment(self, tenant_id: str, attachment_id: str) -> Attachment | None: ...
+    def measure_attachments(self, tenant_id: str, *, after: str, until: str, limit: int) -> Measured:
+        """As ``Requests.measure``, of attachments, which are counted as no requests."""
+        ...
 
 
 class People(Protocol):
@@ -337,7 +368,10 @@ class People(Protocol):
         """Replaces any earlier one."""
         ...
 
-    def has_setup_code(self, tenant_id: str, code_hash: str, now: int) -> bool: ...
+    def find_setup_code(self, code_hash: str, now: int) -> str | None:
+        """The workspace that the code opens."""
+        ...
+
     def use_setup_code(self, tenant_id: str, code_hash: str, now: int) -> bool: ...
     def count_failures(self, tenant_id: str, subject: str, since: int) -> int: ...
     def insert_failure(self, tenant_id: str, subject: str, now: int) -> None: ...
@@ -419,6 +453,17 @@ class Installations(Protocol):
     def insert_signing_key(self, key: SigningKey) -> None: ...
     def list_signing_keys(self) -> list[SigningKey]: ...
     def retire_signing_keys(self, now: int, *, except_kid: str) -> None: ...
+    def insert_operator_key(self, key: OperatorKey) -> None: ...
+    def find_operator_key(self, key_hash: str) -> OperatorKey | None: ...
+    def list_operator_keys(self) -> list[OperatorKey]: ...
+    def revoke_operator_key(self, key_id: str, now: int) -> bool: ...
+    def tell_demands(self, node: str, asked: Mapping[str, int], *, now: int, until: int) -> None:
+        """How often this node was asked, by subject; forgets what is over."""
+        ...
+
+    def list_demands(self, now: int) -> list[tuple[str, str, int]]:
+        """Subject, node and how often, of every node that told it and whose word still counts."""
+        ...
 
 
 class Tx(Protocol):

@@ -10,6 +10,7 @@ from typing import Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from stacksona_gate.domain.ids import FIRST_TENANT
 from stacksona_gate.domain.times import rfc3339
 from stacksona_gate.service.people import Person
 from stacksona_gate.service.sessions import CSRF_FIELD
@@ -62,8 +63,15 @@ class Pages:
         """Rendered in a thread: a page of hostile text takes longer than a decision may wait."""
         csrf = "" if person is None or person.session is None else person.session.csrf
         user = None if person is None else person.user
+        values.setdefault("workspace", _workspace(person))
         body = await asyncio.to_thread(self.render, template, user=user, csrf=csrf, **values)
         return HTMLResponse(body, status, {**HEADERS, **(headers or {})})
+
+
+def _workspace(person: Person | None) -> str:
+    """What tells one workspace of a person from another: nothing, where there is the first one only."""
+    tenant = None if person is None else person.tenant
+    return "" if tenant is None or tenant.name == FIRST_TENANT else tenant.name
 
 
 def see_other(path: str) -> RedirectResponse:

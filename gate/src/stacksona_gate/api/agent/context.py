@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from stacksona_gate.api.http import Call
 from stacksona_gate.domain.agents import Agent
 from stacksona_gate.domain.audit import UNKNOWN
-from stacksona_gate.domain.errors import GateError, Invalid, TooMany, Unauthenticated, Unavailable
+from stacksona_gate.domain.errors import GateError, Invalid, OverLimit, Unauthenticated, Unavailable
 from stacksona_gate.domain.ids import is_task_id
-from stacksona_gate.domain.times import SECOND
 from stacksona_gate.service.decisions import DrainFlag, Holds
 from stacksona_gate.service.directory import Caller
 from stacksona_gate.service.gate import Gate
@@ -31,31 +30,61 @@ class Context:
     draining: DrainFlag = field(default_factory=DrainFlag)
     look: asyncio.Future[Any] | None = None
     """What metrics count in the database, while they do."""
-    rates: dict[str, deque[int]] = field(default_factory=dict)
 
     async def caller(self, call: Call, *, current: bool = True) -> Caller:
-        """Whose key the call carries. Raises Unauthenticated."""
+        """Whose key the call carries. Counted the first time; calls without a body wait for their turn here too.
+
+        Raises Unauthenticated, Forbidden, OverLimit.
+        """
         caller = await self.gate.directory.caller(bearer(call), current=current)
-        call.trace.tenant_id = caller.tenant_id
+        if call.trace.tenant_id is None:
+            call.trace.tenant_id = caller.tenant_id
+            most = caller.configuration.limits.requests_per_second
+            if most is not None:
+                self.gate.quotas.take_call(caller.tenant_id, most)
+            if call.scope["method"] != "POST" and await self.take_turn(call, caller):
+                return await self.gate.directory.caller(bearer(call), current=current)
         return caller
+
+    async def take_turn(self, call: Call, caller: Caller) -> bool:
+        """Waits for the workspace's turn, after the body is there: a slow one takes up nobody's place.
+
+        Says whether it waited: what was looked up before may no longer hold. Raises OverLimit.
+        """
+        turns, tenant_id = self.gate.turns, caller.tenant_id
+        waited = await turns.enter(tenant_id)
+        call.left = partial(turns.leave, tenant_id)
+        return waited
 
     async def refused(self, call: Call, error: GateError) -> None:
         """Counts refusals that callers can cause at will; at most one audit row a minute per cause."""
-        if error.kind not in _FLOODS:
+        if isinstance(error, OverLimit):
+            cause = error.code
+        elif error.kind in _FLOODS:
+            cause = error.kind
+        else:
             return
         gate, now = self.gate, self.gate.env.now()
-        stands_for = gate.refusals.count(f"calls.{error.kind}", "", now)
-        if not stands_for:
-            return
+        # Each workspace's refusals are in its own log; those of nobody in the first one's.
+        tenant_id = call.trace.tenant_id or DEFAULT_TENANT
+        stands_for = gate.refusals.count(f"calls.{cause}", tenant_id, now)
+        call.leave()
+        if stands_for:
+            await self._record_refusals(call, tenant_id, cause, stands_for, now)
+        elif isinstance(error, OverLimit):
+            await gate.pace.hold(tenant_id)
+
+    async def _record_refusals(self, call: Call, tenant_id: str, cause: str, stands_for: int, now: int) -> None:
+        gate = self.gate
         private = {"stands_for": stands_for, "address": call.peer}
         entry = gate.env.entry(
             "calls.refused",
-            tenant_id=DEFAULT_TENANT,
+            tenant_id=tenant_id,
             at=now,
             actor=UNKNOWN,
             objects={},
             private=private,
-            reason_code=error.kind,
+            reason_code=cause,
         )
         try:
             await gate.store.write(lambda tx: tx.audit.append(entry), holds=True)
@@ -68,17 +97,9 @@ class Context:
         self.gate.env.measures.decisions[answer.status, answer.request.reason_code] += 1
 
     def limit_rate(self, agent: Agent) -> None:
-        """Raises TooMany when the agent asked as often as it may in the last second."""
-        most = agent.requests_per_second
-        if not most:
-            return
-        now = self.gate.env.now()
-        recent = self.rates.setdefault(agent.id, deque())
-        while recent and not 0 <= now - recent[0] < SECOND:
-            recent.popleft()
-        if len(recent) >= most:
-            raise TooMany(f"this agent may ask {most} times a second: wait a second", retry_after=1)
-        recent.append(now)
+        """Raises OverLimit when the agent asked as often as it may."""
+        if agent.requests_per_second:
+            self.gate.quotas.take_ask(agent.tenant_id, agent.id, agent.requests_per_second)
 
 
 def bearer(call: Call) -> str:

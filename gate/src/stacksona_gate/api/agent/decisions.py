@@ -208,7 +208,9 @@ async def validate_approval(context: Context, call: Call) -> Reply:
     """Redeems an approval token: succeeds once, ever. A refusal uses nothing up."""
     caller = await redeeming_caller(context, call)
     try:
-        body = read_as(await read_fields(call), ValidateBody)
+        raw = await read_fields(call)
+        await context.take_turn(call, caller)
+        body = read_as(raw, ValidateBody)
     except GateError:
         await context.caller(call)  # a refusal that rests on no write holds the key against what is stored
         raise

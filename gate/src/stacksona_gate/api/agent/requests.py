@@ -36,8 +36,10 @@ async def create_request(context: Context, call: Call) -> Reply:
     caller = await acting_caller(context, call)
     agent = caller.as_acting_agent()
     context.limit_rate(agent)
+    context.gate.quotas.require_room(agent.tenant_id)
     task_id = task_of(call)
     raw = await read_fields(call, limit=BODY_WITH_FILES_MOST)
+    await context.take_turn(call, caller)
     body = read_as(raw, RequestBody)
     warnings = unknown_fields(raw.fields, RequestBody)
     key = idempotency_of(call, agent, raw.content_type, raw.content)
@@ -100,8 +102,10 @@ async def create_event(context: Context, call: Call) -> Reply:
     """Puts an event on the reviewer's timeline; with `event_type: revision`, makes the next revision of a thread."""
     caller = await context.caller(call)
     agent = caller.as_acting_agent()
+    context.gate.quotas.require_room(agent.tenant_id)
     task_id = task_of(call)
     raw = await read_fields(call, limit=BODY_WITH_FILES_MOST)
+    await context.take_turn(call, caller)
     body = read_as(raw, EventBody)
     key = idempotency_of(call, agent, raw.content_type, raw.content)
     if body.event_type == "revision":
@@ -148,6 +152,7 @@ async def cancel_request(context: Context, call: Call) -> Reply:
     caller = await context.caller(call)
     caller.as_acting_agent()
     task_id, thread_id = task_of(call), call.path["thread_id"]
+    await context.take_turn(call, caller)
     gate = context.gate
     _require_in_time(await gate.store.write(lambda tx: cancel(tx, gate.env, caller, task_id, thread_id)))
     return await _current(context, caller, thread_id)
@@ -159,6 +164,7 @@ async def create_outcome(context: Context, call: Call) -> Reply:
     agent = caller.as_acting_agent()
     task_id = task_of(call)
     raw = await read_fields(call)
+    await context.take_turn(call, caller)
     body = read_as(raw, OutcomeBody)
     if (body.request_id is None) == (body.thread_id is None):
         raise Invalid("name the request_id or the thread_id, one of them", code="one_id")

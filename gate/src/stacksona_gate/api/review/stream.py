@@ -8,7 +8,7 @@ from typing import Final
 
 from stacksona_gate.api.http import Call, Events
 from stacksona_gate.api.people import PeopleContext
-from stacksona_gate.domain.errors import TooMany, Unauthenticated
+from stacksona_gate.domain.errors import Forbidden, TooMany, Unauthenticated
 from stacksona_gate.service.people import Person
 
 SETTLE_SECONDS: Final = 0.2
@@ -56,5 +56,5 @@ async def _still(context: PeopleContext, call: Call, person: Person) -> bool:
     """Whether the call's session or token still is this person's."""
     try:
         return (await context.person(call)).user.id == person.user.id
-    except Unauthenticated:
+    except (Unauthenticated, Forbidden):
         return False

@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import Final
 
 from stacksona_gate.domain.requests import Attachment, Note, Outcome, Review, TaskEvent
+from stacksona_gate.store.base import Measured
+from stacksona_gate.store.queries.requests import measured
 from stacksona_gate.store.rows import Rows, SealedMapper
 
 REVIEWS: Final = SealedMapper(Review, "reviews", sealed=("message",), tenant=True)
@@ -15,6 +17,11 @@ EVENTS: Final = SealedMapper(TaskEvent, "task_events", sealed=("payload", "summa
 OUTCOMES: Final = SealedMapper(Outcome, "outcomes", sealed=("detail", "payload_digest"), tenant=True)
 ATTACHMENTS: Final = SealedMapper(Attachment, "attachments", sealed=("name", "digest"), tenant=True)
 _LISTED: Final = SealedMapper(Attachment, "attachments", sealed=("name", "digest"), without=("data",), tenant=True)
+_MEASURE: Final = (
+    "SELECT 0, CAST(COALESCE(SUM(size), 0) AS BIGINT), MAX(id) FROM"
+    " (SELECT id, OCTET_LENGTH(data) AS size FROM attachments"
+    " WHERE tenant_id = $1 AND id > $2 AND id < $3 ORDER BY id LIMIT $4) AS counted"
+)
 ATTACHMENT_DATA: Final = "attachments.data"
 
 
@@ -79,6 +86,9 @@ class ConversationQueries:
         if found is None:
             return None
         return replace(found, data=self._rows.content.open_bytes(self._rows, ATTACHMENT_DATA, found.data))
+
+    def measure_attachments(self, tenant_id: str, *, after: str, until: str, limit: int) -> Measured:
+        return measured(self._rows, _MEASURE, tenant_id, after, until, limit)
 
     def _of_request[V](self, mapper: SealedMapper[V], tenant_id: str, request_id: str) -> list[V]:
         return mapper.list(

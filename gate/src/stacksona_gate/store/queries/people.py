@@ -87,9 +87,9 @@ class PeopleQueries:
             expires_at,
         )
 
-    def has_setup_code(self, tenant_id: str, code_hash: str, now: int) -> bool:
-        sql = "SELECT 1 FROM setup_codes WHERE tenant_id = $1 AND hash = $2 AND expires_at > $3"
-        return self._rows.one(sql, tenant_id, code_hash, now) is not None
+    def find_setup_code(self, code_hash: str, now: int) -> str | None:
+        row = self._rows.one("SELECT tenant_id FROM setup_codes WHERE hash = $1 AND expires_at > $2", code_hash, now)
+        return row[0] if row else None
 
     def use_setup_code(self, tenant_id: str, code_hash: str, now: int) -> bool:
         sql = "DELETE FROM setup_codes WHERE tenant_id = $1 AND hash = $2 AND expires_at > $3"

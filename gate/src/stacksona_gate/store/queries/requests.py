@@ -9,7 +9,7 @@ from typing import Final
 
 from stacksona_gate.domain.errors import Conflict
 from stacksona_gate.domain.requests import Request, Revision, ThreadFilter
-from stacksona_gate.store.base import Change
+from stacksona_gate.store.base import Change, Measured
 from stacksona_gate.store.rows import Rows, SealedMapper
 
 REQUESTS: Final = SealedMapper(
@@ -42,11 +42,22 @@ _FOLDERS: Final = {
     "approved": "thread_id IS NOT NULL AND status = 'approved'",
     "rejected": "thread_id IS NOT NULL AND status = 'rejected'",
 }
+_MEASURE: Final = (
+    "SELECT CAST(COALESCE(SUM(kept), 0) AS BIGINT), CAST(COALESCE(SUM(size), 0) AS BIGINT), MAX(id) FROM"
+    " (SELECT id, CASE WHEN erased_at IS NULL THEN 1 ELSE 0 END AS kept, OCTET_LENGTH(payload) AS size FROM requests"
+    " WHERE tenant_id = $1 AND id > $2 AND id < $3 ORDER BY id LIMIT $4) AS counted"
+)
 _NEXT_DUE: Final = (
     "SELECT expires_at FROM requests WHERE status = 'pending_review' ORDER BY expires_at LIMIT 1",
     "SELECT remind_at FROM requests WHERE status = 'pending_review' AND remind_at IS NOT NULL"
     " ORDER BY remind_at LIMIT 1",
 )
+
+
+def measured(rows: Rows, sql: str, tenant_id: str, after: str, until: str, limit: int) -> Measured:
+    """What a statement counts: requests, bytes, and the last id that it looked at."""
+    row = rows.one(sql, tenant_id, after, until, limit)
+    return Measured(0, 0, "") if row is None else Measured(int(row[0]), int(row[1]), row[2] or "")
 
 
 @lru_cache(maxsize=128)
@@ -119,6 +130,18 @@ class RequestQueries:
         counted = f"SELECT 1 AS one FROM requests WHERE {conditions.text} ORDER BY seq LIMIT {limit}"  # noqa: S608
         row = self._rows.one(f"SELECT COUNT(*) FROM ({counted}) AS counted", *conditions.parameters)  # noqa: S608
         return int(row[0]) if row else 0
+
+    def count_pending(self, tenant_id: str, *, most: int) -> int:
+        row = self._rows.one(
+            "SELECT COUNT(*) FROM (SELECT 1 FROM requests WHERE tenant_id = $1 AND thread_id IS NOT NULL"
+            " AND status = 'pending_review' LIMIT $2) AS counted",
+            tenant_id,
+            most,
+        )
+        return int(row[0]) if row else 0
+
+    def measure(self, tenant_id: str, *, after: str, until: str, limit: int) -> Measured:
+        return measured(self._rows, _MEASURE, tenant_id, after, until, limit)
 
     def list_pending_of_agent(self, tenant_id: str, agent_id: str) -> list[Request]:
         where = "tenant_id = $1 AND agent_id = $2 AND thread_id IS NOT NULL AND status = 'pending_review'"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from stacksona_gate.domain.audit import Entry
+from stacksona_gate.domain.tenants import OperatorKey
 from stacksona_gate.domain.times import DAY
 from stacksona_gate.store.base import Change, Idempotency, Installation, PolicyVersion, SigningKey, Tenant
 from stacksona_gate.store.rows import Mapper, Row, Rows, SealedMapper
@@ -14,6 +15,7 @@ TENANTS: Final = Mapper(Tenant, "tenants")
 POLICIES: Final = Mapper(PolicyVersion, "policies")
 INSTALLATIONS: Final = Mapper(Installation, "installation")
 SIGNING_KEYS: Final = Mapper(SigningKey, "signing_keys")
+OPERATOR_KEYS: Final = Mapper(OperatorKey, "operator_keys")
 AUDIT: Final = SealedMapper(Entry, "audit", sealed=("private",))
 REPLAY_ANSWER: Final = "replays.answer"
 _REPLAY: Final = ("tenant_id", "day", "scope", "fingerprint", "answer")
@@ -33,6 +35,18 @@ class TenantQueries:
 
     def insert(self, tenant: Tenant) -> None:
         self._rows.run(TENANTS.insert, *TENANTS.values(tenant))
+
+    def find_by_name(self, name: str) -> Tenant | None:
+        return TENANTS.optional(self._rows.one(f"{TENANTS.select} WHERE name = $1", name))
+
+    def update(self, tenant: Tenant) -> None:
+        self._rows.run(
+            "UPDATE tenants SET name = $1, suspended_at = $2, limits = $3 WHERE id = $4",
+            tenant.name,
+            tenant.suspended_at,
+            tenant.limits,
+            tenant.id,
+        )
 
     def bump_config(self, tenant_id: str) -> int:
         self._rows.change_configuration([tenant_id])
@@ -108,6 +122,31 @@ class InstallationQueries:
         self._rows.run(
             "UPDATE signing_keys SET retired_at = $1 WHERE retired_at IS NULL AND kid <> $2", now, except_kid
         )
+
+    def insert_operator_key(self, key: OperatorKey) -> None:
+        self._rows.run(OPERATOR_KEYS.insert, *OPERATOR_KEYS.values(key))
+
+    def find_operator_key(self, key_hash: str) -> OperatorKey | None:
+        return OPERATOR_KEYS.optional(self._rows.one(f"{OPERATOR_KEYS.select} WHERE hash = $1", key_hash))
+
+    def list_operator_keys(self) -> list[OperatorKey]:
+        return OPERATOR_KEYS.list(self._rows.all(f"{OPERATOR_KEYS.select} ORDER BY created_at, id"))
+
+    def revoke_operator_key(self, key_id: str, now: int) -> bool:
+        sql = "UPDATE operator_keys SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL"
+        return self._rows.run(sql, now, key_id) == 1
+
+    def tell_demands(self, node: str, asked: Mapping[str, int], *, now: int, until: int) -> None:
+        self._rows.run("DELETE FROM demands WHERE until <= $1", now)
+        self._rows.many(
+            "INSERT INTO demands (subject, node, asked, until) VALUES ($1, $2, $3, $4)"
+            " ON CONFLICT (subject, node) DO UPDATE SET asked = excluded.asked, until = excluded.until",
+            [(subject, node, count, until) for subject, count in sorted(asked.items())],
+        )
+
+    def list_demands(self, now: int) -> list[tuple[str, str, int]]:
+        rows = self._rows.all("SELECT subject, node, asked FROM demands WHERE until > $1", now)
+        return [(row[0], row[1], row[2]) for row in rows]
 
 
 class ReplayQueries:

@@ -1,0 +1,152 @@
+"""Who is worked on next while several workspaces call."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from stacksona_gate.domain.errors import OverLimit
+from stacksona_gate.service import turns as module
+from stacksona_gate.service.turns import FREE_REFUSALS, SHARE, Pace, Turns
+
+
+class Hall:
+    """Calls that stay inside until they are let go, and the order in which they came in."""
+
+    def __init__(self, turns: Turns) -> None:
+        self.turns = turns
+        self.came: list[str] = []
+        self.tasks: set[asyncio.Task[None]] = set()
+        self._done = asyncio.Event()
+
+    async def call(self, tenant: str, count: int = 1) -> None:
+        for _ in range(count):
+            self.tasks.add(asyncio.create_task(self._call(tenant)))
+        await asyncio.sleep(0)
+
+    async def _call(self, tenant: str) -> None:
+        await self.turns.enter(tenant)
+        self.came.append(tenant)
+        try:
+            await self._done.wait()
+        finally:
+            self.turns.leave(tenant)
+
+    async def let_go(self) -> None:
+        """Those inside leave; the next ones stay."""
+        done, self._done = self._done, asyncio.Event()
+        done.set()
+        for _ in range(4):
+            await asyncio.sleep(0)
+
+    async def empty(self) -> None:
+        while any(not task.done() for task in self.tasks):
+            await self.let_go()
+
+
+async def test_a_workspace_that_is_alone_has_no_line() -> None:
+    hall = Hall(Turns(share=2))
+    await hall.call("loud", 50)
+    assert len(hall.came) == 50
+    await hall.empty()
+
+
+async def test_beside_another_a_workspace_has_its_share_and_waits_in_its_own_line() -> None:
+    hall = Hall(Turns(share=2))
+    await hall.call("quiet")
+    await hall.call("loud", 50)
+    await hall.call("quiet")
+    assert hall.came == ["quiet", "loud", "loud", "quiet"]
+    assert hall.turns.waiting == 48
+    await hall.empty()
+
+
+async def test_whoever_calls_seldom_comes_in_before_a_line_that_was_there_first() -> None:
+    hall = Hall(Turns(share=2))
+    await hall.call("quiet")
+    await hall.let_go()
+    await hall.call("loud", 10)
+    await hall.call("quiet")
+    assert hall.came[-1] == "quiet"
+    await hall.empty()
+
+
+async def test_everybody_in_line_comes_in_in_the_end_in_order() -> None:
+    hall = Hall(Turns(share=2))
+    await hall.call("quiet")
+    await hall.call("loud", 9)
+    await hall.empty()
+    assert hall.came.count("loud") == 9
+    assert hall.turns.waiting == 0
+
+
+async def test_calls_that_wait_for_nothing_do_not_all_pass_in_one_turn_of_the_loop() -> None:
+    turns, passed = Turns(share=3), []
+    await turns.enter("quiet")
+
+    async def call(number: int) -> None:
+        await turns.enter("loud")
+        passed.append(number)
+        turns.leave("loud")
+
+    tasks = [asyncio.create_task(call(number)) for number in range(9)]
+    await asyncio.sleep(0)
+    assert passed == [0, 1, 2]
+    await asyncio.gather(*tasks)
+    assert passed == list(range(9))
+
+
+async def test_a_caller_that_hangs_up_in_line_takes_up_no_place() -> None:
+    hall = Hall(Turns(share=1))
+    await hall.call("quiet")
+    await hall.call("loud", 3)
+    gone = [task for task in hall.tasks if not task.done()]
+    for task in gone:
+        task.cancel()
+    await asyncio.gather(*gone, return_exceptions=True)
+    await asyncio.sleep(0)
+    await hall.call("loud")
+    assert hall.came[-1] == "loud"
+    await hall.empty()
+
+
+async def test_a_line_that_is_too_long_refuses() -> None:
+    hall = Hall(Turns(share=1, line_most=2))
+    await hall.call("quiet")
+    await hall.call("loud", 3)
+    with pytest.raises(OverLimit) as refused:
+        await hall.turns.enter("loud")
+    assert refused.value.code == "workspace_busy"
+    await hall.empty()
+
+
+async def test_a_workspace_is_alone_again_once_the_others_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(module, "monotonic", lambda: now)
+    hall = Hall(Turns(share=1))
+    await hall.call("quiet")
+    await hall.empty()
+    now += 2 * module.REMEMBERED_SECONDS
+    await hall.call("loud", 5)
+    assert hall.came.count("loud") == 5
+    await hall.empty()
+
+
+def test_the_share_is_a_small_part_of_a_commit() -> None:
+    assert SHARE * 8 <= 64
+
+
+async def test_the_first_refusals_are_answered_at_once_and_the_rest_a_little_later() -> None:
+    pace, loop = Pace(), asyncio.get_running_loop()
+    begun = loop.time()
+    for _ in range(FREE_REFUSALS):
+        await pace.hold("loud")
+    at_once = loop.time() - begun
+    task = asyncio.create_task(pace.hold("loud"))
+    await asyncio.sleep(0)
+    assert pace.held == 1
+    await pace.hold("quiet")
+    assert not task.done()
+    await task
+    assert (at_once < module.HELD_SECONDS, pace.held) == (True, 0)
