@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from gate.tests.api.agent.calls import ASK, refund
+from gate.tests.api.agent.calls import ASK, DECISIONS, VALIDATE, refund
 from gate.tests.api.people import PASSWORD, House, house
 from gate.tests.factories import PASSWORD as LONG_ENOUGH
 from gate.tests.factories import second_tenant
@@ -133,10 +133,17 @@ async def test_in_a_suspended_workspace_every_key_is_refused_and_nothing_decided
     home = replace(office.house, world=w)
     admin, agent = await home.client_of(w.admin), home.client(authorization=f"Bearer {w.key}")
     browser, _ = await home.signed_in(w.admin)
+    answered = (await agent.post("/api/agent/tasks/earlier/requests", json=refund(100))).json()
+    read = {"request_id": answered["request_id"]}
+    assert (await agent.get(DECISIONS, params=read)).status_code == 200
     assert (await office.http.put(f"{TENANTS}/other/suspension")).json()["state"] == "suspended"
     asked = await agent.post(ASK, json=refund(100))
     assert (asked.status_code, asked.json()["code"]) == (403, "workspace_suspended")
     assert "x-gate-decision" not in asked.headers
+    polled = await agent.get(DECISIONS, params=read)
+    assert (polled.status_code, "x-gate-decision" in polled.headers) == (403, False)
+    redeemed = await agent.post(VALIDATE, json={"task_id": "earlier", "signature": "a.b.c"})
+    assert (redeemed.status_code, redeemed.json()["code"]) == (403, "workspace_suspended")
     assert (await admin.get("/api/admin/agents")).status_code == 403
     assert (await browser.get("/api/review/threads")).status_code == 401
     assert await w.read(lambda tx: tx.requests.newest_of_task("other", w.agent.id, "task-1")) is None
