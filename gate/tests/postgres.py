@@ -33,6 +33,8 @@ GIVEN: Final = "STACKSONA_TEST_PG_URL"
 TEMPLATE: Final = "gate_template"
 DEBIAN: Final = Path("/usr/lib/postgresql/15/bin")
 USER: Final = "postgres"
+MEMORY_LEAST: Final = 4 << 30
+"""Bytes."""
 
 
 @dataclass(slots=True)
@@ -167,11 +169,19 @@ def server(version: int) -> str:
     given = os.environ.get(GIVEN)
     if given:
         return given
-    made = PostgresServer(programs(version))
+    made = PostgresServer(programs(version), _memory(), settings={"autovacuum": "off"})
     atexit.register(made.remove)
     made.make()
     made.start()
     return made.url()
+
+
+def _memory() -> Path:
+    """A folder in memory where there is enough of it: the gate wants its fsync, and no test that shares a server takes
+    its power away."""
+    place = Path("/dev/shm")
+    enough = place.is_dir() and shutil.disk_usage(place).free > MEMORY_LEAST
+    return Path(tempfile.mkdtemp(prefix="gate-pg-", dir=place if enough else None))
 
 
 @cache
