@@ -37,7 +37,7 @@ from stacksona_gate.store.sqlite import SQLiteStore
 
 T = TypeVar("T")
 
-PATIENCE: Final = 10.0
+PATIENCE: Final = 30.0
 """Seconds until a wait that should have ended fails its test."""
 TENANT: Final = DEFAULT_TENANT
 START: Final = 1_795_694_400_000_000

@@ -134,6 +134,7 @@ def test_a_log_is_compared_beside_a_running_server(database: str, tmp_path: Path
     assert (counts["executed_with_other_arguments"], counts["approved_and_never_executed"]) == (1, 1)
 
 
+@pytest.mark.alone
 def test_two_hundred_thousand_lines_take_little_memory_and_seconds(empty: Shell, tmp_path: Path) -> None:
     file = log(tmp_path, "request_id,amount\n" + "".join(f"req_{i:026d},{i}\n" for i in range(200_000)))
     began = time.monotonic()

@@ -199,6 +199,7 @@ def test_an_endless_cluster_is_cut_at_the_limit() -> None:
     assert fold("a" + "\u0301" * 1000, 500)[0] == "a" + "\u0301" * 499
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "unit",
@@ -207,8 +208,8 @@ def test_an_endless_cluster_is_cut_at_the_limit() -> None:
 )
 def test_a_megabyte_is_shown_in_linear_time(unit: str) -> None:
     text = unit * (2**20 // len(unit.encode()))
-    started = time.perf_counter()
+    started = time.process_time()
     reveal(text)
     warnings(text)
     fold(text, len(text) // 2)
-    assert time.perf_counter() - started < 8  # 1 to 2 s for the worst; the room is for slow machines
+    assert time.process_time() - started < 8  # 1 to 2 s for the worst; the room is for slow machines

@@ -110,8 +110,9 @@ def test_converting_leaves_what_was_given_alone() -> None:
     assert fields == {"expires_in": "60"}
 
 
+@pytest.mark.alone
 def test_a_thousand_deep_fields_take_no_time() -> None:
     body = "&".join(f"payload{'[k]' * 30}[{index}]={'%20' * 80}" for index in range(1000)).encode()
-    started = time.perf_counter()
+    started = time.process_time()
     read_form(body)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1

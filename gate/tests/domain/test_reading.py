@@ -182,6 +182,7 @@ def test_a_refusal_quotes_hostile_text_shortly_and_in_ascii() -> None:
     assert quote("\u202e" * 100).isascii()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     "body",
     [
@@ -196,7 +197,7 @@ def test_a_refusal_quotes_hostile_text_shortly_and_in_ascii() -> None:
     ids=lambda body: repr(body[:8]),
 )
 def test_a_hostile_body_of_the_full_size_is_refused_quickly(body: bytes) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(Malformed):
         read_json(body)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1

@@ -86,12 +86,13 @@ def test_importing_loads_no_network_library() -> None:
     assert done.stdout.strip() == "[]", done.stdout
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_importing_takes_under_150_milliseconds() -> None:
     """The best of some tries beside a bare interpreter: what else the machine does is not measured."""
 
     def seconds(code: str) -> float:
-        timed = f"import time; began = time.perf_counter(); {code}; print(time.perf_counter() - began)"
+        timed = f"import time; began = time.process_time(); {code}; print(time.process_time() - began)"
         done = subprocess.run([sys.executable, "-c", timed], capture_output=True, text=True, check=True)
         return float(done.stdout)
 
