@@ -9,7 +9,7 @@ import asyncio
 import json
 import sys
 
-from gate.tests.factories import ROOT_SECRET, TENANT
+from gate.tests.factories import ROOT_SECRET, START, TENANT
 
 from stacksona_gate.config import Settings
 from stacksona_gate.domain.audit import COMMAND_LINE
@@ -29,7 +29,7 @@ async def serve(url: str) -> None:
         say(json.dumps(store.migrate()))
         return
     store.start()
-    gate = await build_gate(store, Environment(), RootSecret(ROOT_SECRET))
+    gate = await build_gate(store, Environment(clock=lambda: START), RootSecret(ROOT_SECRET))
     say("open")
     while told := hear():
         say(str(await gate.store.write(lambda tx, told=told: do(tx, gate, *told))))  # type: ignore[misc]

@@ -129,6 +129,7 @@ class House:
 @asynccontextmanager
 async def house() -> AsyncIterator[House]:
     async with api_world() as api, dify() as fake:
+        api.world.clock.now = time.time_ns() // 1000  # the bridge goes by the real time
         key = (await api.world.new_agent("gatekeeper")).key
         transport = httpx2.ASGITransport(app=api.app)
         made = House(api, fake, key, AsyncGate("https://testserver", key, transport=transport, patience=2))
