@@ -256,6 +256,8 @@ loopback and, elsewhere, to an admin's personal token: `Authorization: Bearer sp
 
 `of` says whose number it is. Of a `process`: each node counts its own, so add them up. Of the `database`: every node
 tells the same, so take the largest; it is missing while `stacksona_gate_database_up` is 0.
+
+What to watch, with objectives and alerts: [Objectives and alerts](../how-to/slo.md).
 """
 
 METRICS_LABELS: Final = """\

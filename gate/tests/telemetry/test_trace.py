@@ -68,7 +68,7 @@ def test_any_other_request_id_is_replaced_by_one_of_ours(given: str) -> None:
 
 
 def test_a_line_names_what_is_known_and_nothing_else() -> None:
-    trace = Trace("call-1", GIVEN, "default", request_id="req_1")
+    trace = Trace("call-1", GIVEN, "default", {"request_id": "req_1", "thread_id": None})
     assert trace.fields() == {
         "http_request_id": "call-1",
         "trace_id": ID,

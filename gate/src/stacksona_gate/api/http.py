@@ -20,7 +20,7 @@ from stacksona_gate.api.errors import PROBLEM_TYPE, Problem, problem, problem_of
 from stacksona_gate.api.exchange import Exchange
 from stacksona_gate.api.watching import GONE, Watch, Watched
 from stacksona_gate.domain.errors import FieldError, GateError, Invalid, Malformed, OverLimit, Unavailable
-from stacksona_gate.telemetry.trace import CURRENT, Trace, traced
+from stacksona_gate.telemetry.trace import CURRENT, NOTHING, TRACEPARENT, Trace, named, read_traceparent
 
 log = logging.getLogger(__name__)
 
@@ -43,17 +43,21 @@ _NO_STORE: Final = (b"cache-control", b"no-store")
 Header = tuple[bytes, bytes]
 
 
-class Call:
-    """One call: its parts are read when they are asked for."""
+class Call(Trace):
+    """One call: its parts are read when they are asked for. It is what log lines of its task belong to."""
 
-    __slots__ = ("_receive", "headers", "left", "request_id", "route", "scope", "trace")
+    __slots__ = ("_receive", "headers", "left", "request_id", "route", "scope")
 
-    def __init__(self, scope: Scope, receive: Receive, trace: Trace, headers: dict[bytes, bytes]) -> None:
+    def __init__(self, scope: Scope, receive: Receive, request_id: str, headers: dict[bytes, bytes]) -> None:
+        """``request_id``: of the call."""
         self.scope = scope
         self._receive = receive
         self.headers = headers
-        self.trace = trace
-        self.request_id = trace.http_request_id or ""
+        self.request_id = self.http_request_id = request_id
+        # As Trace has them: made here, because every decision passes through it.
+        self.traceparent = read_traceparent(headers, scope["headers"]) if TRACEPARENT in headers else None
+        self.tenant_id = None
+        self.about = NOTHING
         self.route: str | None = None
         """Where metrics count it, when not where its operation is counted: an answer that was held."""
         self.left: Callable[[], None] | None = None
@@ -231,9 +235,8 @@ class Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun = perf_counter()
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        trace = traced(headers, scope["headers"])
-        CURRENT.set(trace)  # of this call's own task
-        call = Call(scope, receive, trace, headers)
+        call = Call(scope, receive, named(headers), headers)
+        CURRENT.set(call)  # of this call's own task
         await self.answer(call, self._handler(call), send, begun)
 
     async def answer(self, call: Call, work: Awaitable[Answered], send: Send, begun: float) -> None:
@@ -295,13 +298,15 @@ class _Parked:
         self._endpoint = endpoint
         self._held = held
         self._client = call.scope.get("client")
-        self._trace = call.trace
+        self._trace = Trace(call.http_request_id, call.traceparent, call.tenant_id, call.about)  # the call is large
         self._route = call.route
         self._begun = begun
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        CURRENT.set(self._trace)  # of this task; who woke it belongs to another call
-        call = Call({"method": scope["method"], "client": self._client}, receive, self._trace, {})
+        trace = self._trace
+        CURRENT.set(trace)  # of this task; who woke it belongs to another call
+        call = Call({"method": scope["method"], "client": self._client}, receive, trace.http_request_id or "", {})
+        call.traceparent, call.tenant_id, call.about = trace.traceparent, trace.tenant_id, trace.about
         call.route = self._route
         await self._endpoint.answer(call, self._look(), send, self._begun)
 

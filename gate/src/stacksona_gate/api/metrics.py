@@ -158,8 +158,8 @@ class GateCollector(Collector):
         decisions |= {(status, "rule"): 0.0 for status in STATUSES - told}  # so that rates begin at nothing
         self._put("decisions_total", decisions)
         self._histogram("rule_evaluation_seconds", [((), measures.rule_seconds)])
-        calls = dict(measures.calls)
-        self._put("http_requests_total", {(route, str(status)): n for (route, status), n in calls.items()})
+        calls = [(route, str(status), n) for route, answers in measures.calls.items() for status, n in answers.items()]
+        self._put("http_requests_total", {(route, status): n for route, status, n in calls})
         routes = sorted(measures.call_seconds.items())
         self._histogram("http_request_seconds", [((route,), one) for route, one in routes])
         self._put("limited_total", _by_one(measures.limited))

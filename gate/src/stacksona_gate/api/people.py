@@ -56,10 +56,10 @@ class PeopleContext:
 
     async def _theirs(self, call: Call, person: Person) -> Person:
         """The call is their workspace's: it waits for its turn among that one's."""
-        if call.trace.tenant_id is not None:
+        if call.tenant_id is not None:
             return person
         turns, tenant_id = self.gate.turns, person.user.tenant_id
-        call.trace.tenant_id = tenant_id
+        call.tenant_id = tenant_id
         if call.scope["method"] in _READING:
             waited = await turns.enter(tenant_id)
             call.left = partial(turns.leave, tenant_id)

@@ -14,7 +14,7 @@ from stacksona_gate.api.errors import problem
 from stacksona_gate.api.http import Answered, Call, Endpoint, Handler, problem_reply, send_reply
 from stacksona_gate.api.watching import Watch
 from stacksona_gate.domain.errors import GateError
-from stacksona_gate.telemetry.trace import given_request_id, new_request_id
+from stacksona_gate.telemetry.trace import named
 
 OnError = Callable[[Call, GateError], Awaitable[None]]
 
@@ -68,7 +68,7 @@ class Methods:
         if endpoint is not None:
             await endpoint(scope, receive, send)
             return
-        identity = _identity(scope)
+        identity = named(dict(scope["headers"]))
         made = problem(405, "method_not_allowed", f"this address takes {self._allow.decode()}", identity)
         await send_reply(problem_reply(made, ((b"allow", self._allow),)), identity, send)
 
@@ -98,10 +98,6 @@ def route_of(operation: Operation) -> str:
     return {"agent": "agent", "person": "review"}.get(operation.security or "", "operation")
 
 
-def _identity(scope: Scope) -> str:
-    return given_request_id(dict(scope["headers"])) or new_request_id()
-
-
 def _bound(handler: Callable[[Any, Call], Awaitable[Answered]], context: Any) -> Handler:
     async def bound(call: Call) -> Answered:
         return await handler(context, call)
@@ -113,6 +109,6 @@ async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
     """The router's last word."""
     if scope["type"] != "http":
         return
-    identity = _identity(scope)
+    identity = named(dict(scope["headers"]))
     made = problem(404, "not_found", "there is nothing at this address: /docs lists what there is", identity)
     await send_reply(problem_reply(made), identity, send, head=scope["method"] == "HEAD")

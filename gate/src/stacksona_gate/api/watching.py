@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Final
@@ -26,7 +27,8 @@ class Watch:
 
     def of(self, name: str, route: str) -> Watched:
         """``name``: method and pattern of the path, which hold nothing of the caller. ``route``: the metrics' label."""
-        return Watched(self.measures, name, route, self.measures.histogram(route), LINES_FROM[self.access_log])
+        answers, seconds = self.measures.answers(route), self.measures.histogram(route)
+        return Watched(self.measures, name, answers, seconds, LINES_FROM[self.access_log])
 
 
 @dataclass(slots=True)
@@ -35,21 +37,22 @@ class Watched:
 
     measures: Measures
     name: str
-    route: str
+    answers: Counter[int]
     seconds: Histogram
     lines_from: int
 
     def done(self, status: int, begun: float) -> None:
         """Answered at once. ``begun``: perf_counter when the call came."""
         took = perf_counter() - begun
-        self.measures.calls[self.route, status] += 1
+        self.answers[status] += 1
         self.seconds.observe(took)
         if status >= self.lines_from:
             self._line(status, took)
 
     def opened(self, status: int, begun: float, route: str | None = None) -> None:
         """An answer that was held, or that goes on: how long it took says nothing about the gate."""
-        self.measures.calls[route or self.route, status] += 1
+        answers = self.answers if route is None else self.measures.answers(route)
+        answers[status] += 1
         if status >= self.lines_from:
             self._line(status, perf_counter() - begun)
 

@@ -290,14 +290,8 @@ class DeliveryWorker:
 
 
 def _trace(delivery: Delivery) -> Trace:
-    return Trace(
-        delivery.http_request_id,
-        delivery.traceparent,
-        delivery.tenant_id,
-        delivery.request_id,
-        delivery.thread_id,
-        delivery.id,
-    )
+    about = {"request_id": delivery.request_id, "thread_id": delivery.thread_id, "delivery_id": delivery.id}
+    return Trace(delivery.http_request_id, delivery.traceparent, delivery.tenant_id, about)
 
 
 def _traced(delivery: Delivery) -> dict[str, str]:

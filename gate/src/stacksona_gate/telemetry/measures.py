@@ -50,7 +50,7 @@ class Histogram:
     def buckets(self) -> list[tuple[str, float]]:
         """Upper ends and how many are at most as large, the last one ``+Inf``."""
         found, so_far = list[tuple[str, float]](), 0
-        for bound, count in zip((*map(str, self.bounds), "+Inf"), self.counts, strict=True):
+        for bound, count in zip((*(str(float(one)) for one in self.bounds), "+Inf"), self.counts, strict=True):
             so_far += count
             found.append((bound, so_far))
         return found
@@ -71,7 +71,7 @@ class Measures:
     decisions: Counter[tuple[str, str]] = field(default_factory=Counter)
     """By status and reason."""
     rule_seconds: Histogram = field(default_factory=lambda: Histogram(FAST))
-    calls: Counter[tuple[str, int]] = field(default_factory=Counter)
+    calls: dict[str, Counter[int]] = field(default_factory=dict)
     """Answers by route and HTTP status; 499: the caller hung up first."""
     call_seconds: dict[str, Histogram] = field(default_factory=dict)
     """By route, for those that answer at once."""
@@ -85,6 +85,10 @@ class Measures:
     attempt_seconds: Histogram = field(default_factory=lambda: Histogram(USUAL))
     delivery_seconds: Histogram = field(default_factory=lambda: Histogram(LONG))
     """From when a delivery was made until it arrived."""
+
+    def answers(self, route: str) -> Counter[int]:
+        """Of a route, by HTTP status."""
+        return self.calls.setdefault(route, Counter())
 
     def histogram(self, route: str) -> Histogram:
         """Of a route's answers."""

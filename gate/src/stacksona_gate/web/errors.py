@@ -47,7 +47,7 @@ def guarded(gate: Gate, pages: Pages, endpoint: Endpoint) -> Endpoint:
     """The endpoint with its refusals as pages; who is not signed in goes to sign in."""
 
     measures = gate.env.measures
-    seconds = measures.histogram(ROUTE)
+    answers, seconds = measures.answers(ROUTE), measures.histogram(ROUTE)
 
     async def answer(request: Request) -> Response:
         begun, fields = perf_counter(), request.scope["headers"]
@@ -55,7 +55,7 @@ def guarded(gate: Gate, pages: Pages, endpoint: Endpoint) -> Endpoint:
         CURRENT.set(trace)
         response = await refusable(request)
         response.headers["X-Request-Id"] = trace.http_request_id or ""
-        measures.calls[ROUTE, response.status_code] += 1
+        answers[response.status_code] += 1
         seconds.observe(perf_counter() - begun)
         return response
 

@@ -16,7 +16,6 @@ from stacksona_gate.domain.audit import COMMAND_LINE
 from stacksona_gate.domain.errors import TooMany
 from stacksona_gate.service.decisions import DrainFlag
 from stacksona_gate.service.people import change_user
-from stacksona_gate.telemetry.trace import Trace
 
 CHANGED = b"event: changed\ndata: {}\n\n"
 
@@ -25,7 +24,7 @@ def a_call(token: str) -> Call:
     async def receive() -> Any:
         return await asyncio.Future()
 
-    return Call({"method": "GET"}, receive, Trace("id"), {b"authorization": f"Bearer {token}".encode()})
+    return Call({"method": "GET"}, receive, "id", {b"authorization": f"Bearer {token}".encode()})
 
 
 async def chunks(home: House, *, heartbeat: float = 0.05) -> tuple[PeopleContext, AsyncIterator[bytes]]:

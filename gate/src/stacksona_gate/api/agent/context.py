@@ -37,8 +37,8 @@ class Context:
         Raises Unauthenticated, Forbidden, OverLimit.
         """
         caller = await self.gate.directory.caller(bearer(call), current=current)
-        if call.trace.tenant_id is None:
-            call.trace.tenant_id = caller.tenant_id
+        if call.tenant_id is None:
+            call.tenant_id = caller.tenant_id
             most = caller.configuration.limits.requests_per_second
             if most is not None:
                 self.gate.quotas.take_call(caller.tenant_id, most)
@@ -66,7 +66,7 @@ class Context:
             return
         gate, now = self.gate, self.gate.env.now()
         # Each workspace's refusals are in its own log; those of nobody in the first one's.
-        tenant_id = call.trace.tenant_id or DEFAULT_TENANT
+        tenant_id = call.tenant_id or DEFAULT_TENANT
         stands_for = gate.refusals.count(f"calls.{cause}", tenant_id, now)
         call.leave()
         if stands_for:
@@ -93,7 +93,7 @@ class Context:
 
     def count(self, call: Call, answer: Answer) -> None:
         """A decision was made."""
-        call.trace.request_id, call.trace.thread_id = answer.request.id, answer.thread_id
+        call.about = {"request_id": answer.request.id, "thread_id": answer.thread_id}
         self.gate.env.measures.decisions[answer.status, answer.request.reason_code] += 1
 
     def limit_rate(self, agent: Agent) -> None:
