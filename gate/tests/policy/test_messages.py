@@ -2,7 +2,7 @@ from decimal import Decimal
 
 import pytest
 
-from stacksona_gate.policy.messages import describe, short, shown
+from stacksona_gate.policy.messages import Words, short, shown
 from stacksona_gate.policy.model import Rule
 
 
@@ -39,12 +39,13 @@ def test_a_message_has_at_most_three_hundred_characters() -> None:
 
 def test_the_longest_names_make_a_message_that_fits() -> None:
     rule = Rule("rul_1", "\u200b" * 200, "regex", "p\u202e" * 100, "review", pattern="x")
-    assert len(describe(rule, "matched", "x")) <= 300
+    assert len(Words(rule).describe("matched", "x")) <= 300
 
 
 def test_a_value_that_cannot_be_described_does_not_lose_the_verdict() -> None:
     rule = Rule("rul_1", "R", "contains", "t", "review", values=("fraud",))
-    assert describe(rule, "matched", "harmless") == "t cannot be shown"
+    assert Words(rule).describe("matched", "harmless") == "t cannot be shown"
     assert (
-        describe(Rule("rul_1", "R", "upper_limit", "n", "review", limit=Decimal(1)), "matched", None) == "n ? is over 1"
+        Words(Rule("rul_1", "R", "upper_limit", "n", "review", limit=Decimal(1))).describe("matched", None)
+        == "n ? is over 1"
     )

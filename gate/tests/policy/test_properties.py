@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from stacksona_gate.policy.compare import compare
 from stacksona_gate.policy.evaluate import CompiledPolicy, Question
@@ -131,7 +132,7 @@ def test_the_order_of_the_rules_changes_neither_status_nor_reason(
 def test_an_explanation_has_the_same_verdict(some: list[Rule], question: Question) -> None:
     compiled = a_policy(some)
     explained = explain(compiled, question)
-    assert replace(explained, trail=()) == compiled.evaluate(question)
+    assert structs.replace(explained, trail=()) == compiled.evaluate(question)
     assert [checked.rule.name for checked in explained.trail] == [rule.name for rule in some]
 
 

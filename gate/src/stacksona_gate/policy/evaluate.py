@@ -19,8 +19,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
+from msgspec import Struct
+
 from stacksona_gate.policy.folding import fold
-from stacksona_gate.policy.messages import Outcome, describe, short, shown
+from stacksona_gate.policy.messages import Outcome, Words, short, shown
 from stacksona_gate.policy.model import Action, Policy, Rule, RuleType, ToolPolicy
 from stacksona_gate.policy.numbers import number_of
 from stacksona_gate.policy.patterns import compile_pattern
@@ -32,9 +34,11 @@ type Check = Callable[[Question], Outcome]
 type Test = Callable[[object], bool | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     """What is asked: one action of one tool.
+
+    A msgspec struct, as the verdict is: every decision makes one of each, and a frozen dataclass takes eight times as
+    long.
 
     ``payload`` is the parsed JSON object, ``risk_level`` the agent's own claim, ``workflow_name`` None when not sent.
     """
@@ -67,8 +71,7 @@ class Checked:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """The answer. Only ``allow`` lets the action run.
 
     ``rule`` is the rule that decided (for ``rule_error``: that could not be tested), ``tool`` the tool's policy, None
@@ -141,13 +144,14 @@ class CompiledTool:
 class CompiledRule:
     """One rule as a function from a question to an outcome. ``weights`` ranks the outcomes that count."""
 
-    __slots__ = ("_read", "check", "ref", "rule", "weights")
+    __slots__ = ("_read", "_words", "check", "ref", "rule", "weights")
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
         self.ref = RuleRef(rule.id, rule.name, rule.type)
         self.weights = _WEIGHTS[rule.action]
         self._read = _reader(rule.parameter)
+        self._words = Words(rule)
         self.check = _check(rule, self._read)
 
     def describe(self, outcome: Outcome, question: Question) -> str:
@@ -158,7 +162,7 @@ class CompiledRule:
             value = self._read(question)
         except Exception:
             value = None
-        return describe(self.rule, outcome, value)
+        return self._words.describe(outcome, value)
 
 
 _WEIGHTS: Mapping[Action, Mapping[Outcome, int]] = {
@@ -252,7 +256,10 @@ def _contains(rule: Rule) -> Test:
         if not isinstance(value, str):
             return None
         text = fold(value)
-        return any(candidate in text for candidate in wanted)
+        for candidate in wanted:  # noqa: SIM110 - a generator for any() takes twice as long
+            if candidate in text:
+                return True
+        return False
 
     return test
 

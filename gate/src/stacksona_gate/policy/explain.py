@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from stacksona_gate.policy.evaluate import Checked, CompiledPolicy, CompiledRule, Question, Verdict
 

@@ -38,40 +38,45 @@ def short(message: str) -> str:
     return message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 1] + "…"
 
 
-def describe(rule: Rule, outcome: Outcome, value: object) -> str:
-    """What ``rule`` found in ``value``, as one line. Never raises: a value that cannot be shown is left out."""
-    try:
-        return short(_describe(rule, outcome, value))
-    except Exception:
-        # Only the wording failed; the verdict stands and must not be lost over it.
-        return f"{shown(rule.parameter)} cannot be shown"
+class Words:
+    """How one rule speaks. What does not depend on the question is put into words once: it shows per decision."""
 
+    __slots__ = ("_bounds", "_parameter", "_rule")
 
-def _describe(rule: Rule, outcome: Outcome, value: object) -> str:
-    parameter = shown(rule.parameter)
-    match outcome:
-        case "missing" | "skipped":
-            return f"{parameter} is missing"
-        case "wrong_type":
-            return _wrong_type(rule, value)
-        case "matched":
-            return f"{parameter}{_finding(rule, value, True)}"
-        case _:
-            return f"{parameter}{_finding(rule, value, False)}"
+    def __init__(self, rule: Rule) -> None:
+        self._rule = rule
+        self._parameter = shown(rule.parameter)
+        self._bounds = _bounds(rule)
 
+    def describe(self, outcome: Outcome, value: object) -> str:
+        """What the rule found in ``value``, as one line. Never raises: a value that cannot be shown is left out."""
+        try:
+            return short(self._described(outcome, value))
+        except Exception:
+            # Only the wording failed; the verdict stands and must not be lost over it.
+            return f"{self._parameter} cannot be shown"
 
-def _wrong_type(rule: Rule, value: object) -> str:
-    parameter, wanted = shown(rule.parameter), _IS_NOT.get(rule.type, "a number")
-    right = isinstance(value, str) if wanted == "text" else number_of(value) is not None
-    return f"{parameter} cannot be tested" if right else f"{parameter} is not {wanted}"
+    def _described(self, outcome: Outcome, value: object) -> str:
+        match outcome:
+            case "missing" | "skipped":
+                return f"{self._parameter} is missing"
+            case "wrong_type":
+                return self._wrong_type(value)
+            case _:
+                return f"{self._parameter}{self._finding(value, outcome == 'matched')}"
 
+    def _wrong_type(self, value: object) -> str:
+        wanted = _IS_NOT.get(self._rule.type, "a number")
+        right = isinstance(value, str) if wanted == "text" else number_of(value) is not None
+        return f"{self._parameter} cannot be tested" if right else f"{self._parameter} is not {wanted}"
 
-def _finding(rule: Rule, value: object, found: bool) -> str:
-    if rule.type == "contains":
-        return _contained(rule, value, found)
-    if rule.type == "regex":
-        return f" {'matches' if found else 'does not match'} the pattern of rule {shown(rule.name)}"
-    return f" {_number(value)} is {'' if found else 'not '}{_bounds(rule)}"
+    def _finding(self, value: object, found: bool) -> str:
+        rule = self._rule
+        if rule.type == "contains":
+            return _contained(rule, value, found)
+        if rule.type == "regex":
+            return f" {'matches' if found else 'does not match'} the pattern of rule {shown(rule.name)}"
+        return f" {_number(value)} is {'' if found else 'not '}{self._bounds}"
 
 
 def _bounds(rule: Rule) -> str:
