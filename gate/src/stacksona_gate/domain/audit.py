@@ -8,7 +8,6 @@ lie beside the leaf, so that redacting or erasing them leaves the leaf, and ever
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
@@ -94,8 +93,7 @@ EVENTS: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Actor:
+class Actor(Struct, frozen=True):
     """Who did it: ``agent``, ``verifier``, ``user``, ``operator``, ``command_line``, ``gate`` or ``unknown``."""
 
     kind: str

@@ -57,11 +57,11 @@ class Content:
         self._wrapping = wrapping
         self._session = wrapping.randomness(_SESSION)
 
-    def seal(self, rows: Rows, tenant_id: str, place: str, text: str) -> str:
-        """``place``: table and column, bound in: what was written to one place does not open in another."""
-        return (
-            MARK + base64.b64encode(self._seal(rows, tenant_id, place, text.encode("utf-8", "surrogatepass"))).decode()
-        )
+    def seal(self, rows: Rows, tenant_id: str, place: str, text: str | bytes) -> str:
+        """``text``: as it is, or in UTF-8 already. ``place``: table and column, bound in: what was written to one place
+        does not open in another."""
+        data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+        return MARK + binascii.b2a_base64(self._seal(rows, tenant_id, place, data), newline=False).decode("ascii")
 
     def seal_bytes(self, rows: Rows, tenant_id: str, place: str, data: bytes) -> bytes:
         return MARK_BYTES + self._seal(rows, tenant_id, place, data)

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from msgspec import Struct
+
 from stacksona_gate.domain.approvals import Redemption
 from stacksona_gate.domain.errors import Unavailable
 from stacksona_gate.store.base import RedemptionEntries, Submission, Tx
@@ -35,9 +37,11 @@ class Unit:
     holds: bool
 
 
-@dataclass(slots=True, eq=False)
-class Job:
-    """Something to do in the next transaction, and who waits for it."""
+class Job(Struct, eq=False):
+    """Something to do in the next transaction, and who waits for it.
+
+    A msgspec struct: every decision makes one, and a dataclass takes four times as long.
+    """
 
     work: Submission | Redeeming | Unit | Callable[[Tx], Any]
     """A callable is a query."""

@@ -7,6 +7,7 @@ from operator import attrgetter
 from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
+from msgspec.structs import astuple
 
 from stacksona_gate.store.base import Change
 from stacksona_gate.store.evidence import DataKey
@@ -18,7 +19,7 @@ Row = tuple[Any, ...]
 class Encryption(Protocol):
     """Encrypts and decrypts what rests encrypted: store.content has it."""
 
-    def seal(self, rows: Rows, tenant_id: str, place: str, text: str) -> str: ...
+    def seal(self, rows: Rows, tenant_id: str, place: str, text: str | bytes) -> str: ...
     def open(self, rows: Rows, place: str, stored: str) -> str: ...
     def seal_bytes(self, rows: Rows, tenant_id: str, place: str, data: bytes) -> bytes: ...
     def open_bytes(self, rows: Rows, place: str, stored: bytes) -> bytes: ...
@@ -73,6 +74,14 @@ class Rows(Protocol):
     by some index and sort them."""
 
 
+def _cells_of(kind: Callable[..., Any], stored: Sequence[str]) -> Callable[[Any], Row]:
+    """What reads the named fields of a value, in order. All of a struct's at once take a sixth of the time."""
+    fields: tuple[str, ...] = getattr(kind, "__struct_fields__", ())
+    if fields == ("seq", *stored):
+        return lambda value: astuple(value)[1:]
+    return astuple if fields == tuple(stored) else attrgetter(*stored)
+
+
 class Mapper[V]:
     """Turns rows into values of one dataclass and back, columns named as its fields are."""
 
@@ -86,7 +95,7 @@ class Mapper[V]:
         self._flags = tuple(i for i, name in enumerate(names) if name in flags)
         self.columns = ", ".join(names)
         stored = [name for name in names if name != "seq"]
-        self.values: Callable[[V], Row] = attrgetter(*stored)
+        self.values: Callable[[V], Row] = _cells_of(kind, stored)
         written = [*stored, "tenant_id"] if tenant else stored
         marks = ", ".join(f"${i + 1}" for i in range(len(written)))
         self.table = table
@@ -151,7 +160,7 @@ class SealedMapper[V]:
 
     def seal(self, rows: Rows, tenant_id: str, cells: list[Any], places: tuple[int, ...]) -> None:
         """Encrypts the sealed values, which stand at ``places`` in the order they were named in."""
-        packed = _PACKED.encode([cells[i] for i in places]).decode()
+        packed = _PACKED.encode([cells[i] for i in places])
         for i, nothing in zip(places, self._empty, strict=True):
             cells[i] = nothing
         cells[places[0]] = rows.content.seal(rows, tenant_id, self.place, packed)
