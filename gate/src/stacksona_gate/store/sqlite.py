@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any, Final, TypeVar
@@ -168,9 +168,9 @@ class SQLiteStore:
         if not self._open:
             raise Unavailable("the store is closed: nothing was decided, try again", retry_after=1)
 
-    async def _in_batch(self, work: Any) -> Any:
+    def _in_batch(self, work: Any) -> Coroutine[Any, Any, Any]:
         self._require_open()
-        return await self._desks.put(work)
+        return self._desks.put(work)
 
     def _read(self, query: Callable[[Tx], T]) -> T:
         with mapped_errors():
