@@ -157,11 +157,8 @@ def decide(env: Environment, caller: Caller, task_id: str, ask: Ask, now: int) -
         None,  # redeemed_at
         None,  # redeemed_by
         first_reminder(now, lasts, caller.configuration.timing.reminders) if pending else None,
-        0,  # reminders
-        None,  # outcome
-        None,  # erased_at
-        None if trace is None else trace.http_request_id,
-        None if trace is None else trace.traceparent,
+        http_request_id=None if trace is None else trace.http_request_id,
+        traceparent=None if trace is None else trace.traceparent,
     )
 
 
