@@ -61,7 +61,7 @@ class Pooler:
                 [str(PROGRAM), str(file)], stdout=output, stderr=output, env=environment(), **as_user()
             )
         deadline = time.monotonic() + PATIENCE
-        while not _answers(self.port):
+        while not answers_at(self.port):
             assert self.process.poll() is None, (self.folder / "log").read_text()
             assert time.monotonic() < deadline
             time.sleep(0.02)
@@ -98,7 +98,8 @@ class Pooler:
         return "\n".join([*lines, ""])
 
 
-def _answers(port: int) -> bool:
+def answers_at(port: int) -> bool:
+    """Whether anybody listens at a port of this machine."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 

@@ -70,10 +70,11 @@ class Crowd:
         before = dict(self.failures)
         await until(lambda: all(self.failures[gate] > before.get(gate, 0) for gate in self._gates), PATIENCE)
 
-    async def resumed(self, since: float) -> float:
-        """Seconds until the last of the gates decided something that was asked after a moment."""
-        await until(lambda: all(self.decided(gate, since) for gate in self._gates), PATIENCE)
-        return max(self.decided(gate, since)[0].came for gate in self._gates) - since
+    async def resumed(self, since: float, *gates: int) -> float:
+        """Seconds until the last of these gates, or of all, decided something that was asked after a moment."""
+        chosen = gates or self._gates
+        await until(lambda: all(self.decided(gate, since) for gate in chosen), PATIENCE)
+        return max(self.decided(gate, since)[0].came for gate in chosen) - since
 
     @property
     def _gates(self) -> range:
@@ -82,7 +83,7 @@ class Crowd:
     @asynccontextmanager
     async def busying(self) -> AsyncIterator[None]:
         """At work until the end of the block; raises what went wrong in anybody's hands."""
-        async with asyncio.TaskGroup() as group:
+        async with self._client, asyncio.TaskGroup() as group:
             for gate in self._gates:
                 group.create_task(self._asker(gate))
                 group.create_task(self._reviewer(gate))
@@ -92,7 +93,6 @@ class Crowd:
                 yield
             finally:
                 self.over.set()
-        await self._client.aclose()
 
     async def _asker(self, gate: int) -> None:
         """Never waits for anybody: whether a gate decides is seen here first."""
