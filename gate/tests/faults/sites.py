@@ -59,8 +59,12 @@ class Site:
     async def crowd(self) -> AsyncIterator[Crowd]:
         """Agents and reviewers at every gate, busy until the end of the block."""
         made = Crowd(self.ports, self.w.key, self.token)
-        async with made.busying():
-            yield made
+        try:
+            async with made.busying():
+                yield made
+        except BaseException as error:
+            error.add_note("\n".join("".join(gate.errors[-30:]) for gate in self.gates))
+            raise
 
     @asynccontextmanager
     async def reopened(self, url: str = "") -> AsyncIterator[World]:

@@ -50,7 +50,7 @@ def backup(target: Target, as_json: Json = False, database: Database = None) -> 
     settings = read_settings(database_url=database)
     if is_postgresql(settings.database_url):
         raise Invalid(
-            "this copies an SQLite file; for PostgreSQL use its own tools, as docs/how-to/postgresql.md shows"
+            "this copies an SQLite file; for PostgreSQL use its own tools, as docs/how-to/backup.md shows"
         )
     source = sqlite_path(settings.database_url)
     if not Path(source).exists():
