@@ -49,9 +49,7 @@ def backup(target: Target, as_json: Json = False, database: Database = None) -> 
     """Copy the database into a new file, also while a server runs on it."""
     settings = read_settings(database_url=database)
     if is_postgresql(settings.database_url):
-        raise Invalid(
-            "this copies an SQLite file; for PostgreSQL use its own tools, as docs/how-to/backup.md shows"
-        )
+        raise Invalid("this copies an SQLite file; for PostgreSQL use its own tools, as docs/how-to/backup.md shows")
     source = sqlite_path(settings.database_url)
     if not Path(source).exists():
         raise NotFound(f"there is no database at {source}")
