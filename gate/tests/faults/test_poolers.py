@@ -106,6 +106,11 @@ def url(*ports: int) -> str:
     return f"postgresql://gate:{quote(SECRET)}@{hosts}/gate"
 
 
+def is_read_only(address: str) -> bool:
+    with psycopg.connect(address, autocommit=True) as connection:
+        return connection.execute("SELECT pg_is_in_recovery()").fetchone() == (True,)
+
+
 @pytest.mark.slow
 async def test_gates_go_on_behind_poolers_after_a_failover_and_nothing_that_was_told_is_lost(tmp_path: Path) -> None:
     require(PROGRAM)
@@ -117,6 +122,7 @@ async def test_gates_go_on_behind_poolers_after_a_failover_and_nothing_that_was_
                 place.ports.append(port)
                 async with place.crowd() as crowd:
                     await crowd.busy()
+                    assert is_read_only(url(two.port))  # its pooler goes on saying so after the promotion
                     servers.kill(0)
                     await crowd.noticed()
                     for name in ("alone_two", "promote"):

@@ -28,9 +28,9 @@ def test_each_server_is_asked_by_itself(url: str) -> None:
     assert {one["dbname"] for one in parameters} == {"db"}
 
 
-def test_every_server_must_take_writes_and_says_so_itself() -> None:
+def test_every_server_is_reached_with_what_the_address_says_of_all_and_asked_itself_whether_it_takes_writes() -> None:
     first, second = each_server(connection_parameters("postgresql://gate:p%40ss@a,b/db?sslmode=verify-full"))
-    assert first["target_session_attrs"] == second["target_session_attrs"] == "read-write"
+    assert first["target_session_attrs"] == second["target_session_attrs"] == "any"
     assert (first["sslmode"], first["password"]) == (second["sslmode"], second["password"]) == ("verify-full", "p@ss")
 
 

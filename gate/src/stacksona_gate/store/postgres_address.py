@@ -27,7 +27,7 @@ _ONE_OF: Final = {
     "target_session_attrs": ("read-write", "primary"),
     "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
 }
-_HOSTS: Final = ("host", "hostaddr")
+_HOSTS: Final = frozenset(("host", "hostaddr"))
 _LISTS: Final = (*_HOSTS, "port")
 
 
@@ -53,12 +53,18 @@ def connection_parameters(url: str) -> dict[str, Any]:
 
 
 def each_server(parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The parameters for each of the servers: libpq's lists of hosts, addresses and ports, taken apart."""
+    """The parameters for each of the servers: libpq's lists of hosts, addresses and ports, taken apart.
+
+    Whether one takes writes is for the caller to ask: libpq believes what the server said when the connection was made,
+    and a pooler goes on saying what its server was when *its* connection was made, a standby.
+    """
     lists = _lists(parameters)
     count = _count(lists)
+    if not lists.keys() & _HOSTS:
+        return [dict(parameters)]  # the servers are named elsewhere, for libpq alone
+    common = {name: value for name, value in parameters.items() if name not in lists} | {"target_session_attrs": "any"}
     if count == 1:
-        return [dict(parameters)]
-    common = {name: value for name, value in parameters.items() if name not in lists}
+        return [common | {name: values[0] for name, values in lists.items()}]
     common["connect_timeout"] = str(min(int(common.get("connect_timeout", CONNECT_SECONDS)), CONNECT_SECONDS))
     return [
         common | {name: values[number if len(values) > 1 else 0] for name, values in lists.items()}

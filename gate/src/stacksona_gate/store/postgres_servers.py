@@ -33,8 +33,8 @@ PAUSE_SECONDS: Final = 0.1
 """After no server was found nobody tries again for so long; who waited for the try shares its end."""
 
 _STATE: Final = (
-    "SELECT current_setting('synchronous_standby_names'), current_setting('synchronous_commit'),"
-    " (SELECT COUNT(*) FROM pg_stat_replication)"
+    "SELECT current_setting('transaction_read_only'), current_setting('synchronous_standby_names'),"
+    " current_setting('synchronous_commit'), (SELECT COUNT(*) FROM pg_stat_replication)"
 )
 _PROOF: Final = "SELECT pg_logical_emit_message(true, 'stacksona-gate', '')"
 """Writes to the log only, where nobody reads it; its commit waits as every other does."""
@@ -142,10 +142,12 @@ class Confirmation:
 
 
 def prove(rows: PostgresRows) -> None:
-    """Raises psycopg.OperationalError where commits wait for a standby that is not there."""
+    """Raises psycopg.OperationalError where nothing can be written, or commits wait for a standby that is not there."""
     found = rows.one(_STATE)
-    if found is None or found[0] == "" or found[1] in ("off", "local"):
+    if found is None or found[0] != "off":
+        raise psycopg.OperationalError("the server takes no writes")
+    if found[1] == "" or found[2] in ("off", "local"):
         return
-    if found[2] == 0:
+    if found[3] == 0:
         raise psycopg.OperationalError("no standby is there, and commits wait for one")
     rows.one(_PROOF)
