@@ -1,6 +1,6 @@
 """The loader for machines without wrk. Prints what the callers saw as one line of JSON.
 
-usage: python -m bench.callers PORT FILE SEED CALLERS SECONDS
+usage: python -m bench.callers PORT FILE SEED CALLERS SECONDS [PAUSE]
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ _LENGTH = b"content-length: "
 class Tally:
     """What all callers have seen so far."""
 
-    def __init__(self, template: bytes, seed: int) -> None:
+    def __init__(self, template: bytes, seed: int, pause: float = 0.0) -> None:
+        """``pause``: seconds on average between an answer and the next question."""
+        self._pause = pause
         self._templates = template.split(b"\0")
         self._numbered = b"%08x" in template
         self._random = random.Random(seed)
@@ -33,6 +35,9 @@ class Tally:
         self.refused = 0
         self.lost = 0
         self.over = False
+
+    def next_pause(self) -> float:
+        return self._random.uniform(0, 2 * self._pause) if self._pause else 0.0
 
     def next_request(self) -> bytes:
         self._count += 1
@@ -66,6 +71,13 @@ class Caller(asyncio.Protocol):
         if not head.startswith(b"HTTP/1.1 200"):
             self._tally.refused += 1
         if not self._tally.over:
+            self._ask_again()
+
+    def _ask_again(self) -> None:
+        pause = self._tally.next_pause()
+        if pause:
+            asyncio.get_running_loop().call_later(pause, self._ask)
+        else:
             self._ask()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -79,8 +91,8 @@ def content_length(head: bytes) -> int:
     return int(head[start : head.find(b"\r", start)] if b"\r" in head[start:] else head[start:])
 
 
-async def _run(port: int, template: bytes, seed: int, callers: int, seconds: float) -> dict[str, float]:
-    loop, tally = asyncio.get_running_loop(), Tally(template, seed)
+async def _run(port: int, template: bytes, seed: int, callers: int, seconds: float, pause: float) -> dict[str, float]:
+    loop, tally = asyncio.get_running_loop(), Tally(template, seed, pause)
     begun = time.perf_counter()
     for _ in range(callers):
         await loop.create_connection(lambda: Caller(tally), "127.0.0.1", port)
@@ -98,9 +110,10 @@ async def _run(port: int, template: bytes, seed: int, callers: int, seconds: flo
 
 
 def main() -> None:
-    port, file, seed, callers, seconds = sys.argv[1:]
+    port, file, seed, callers, seconds, *pause = sys.argv[1:]
     template = Path(file).read_bytes()
-    print(json.dumps(uvloop.run(_run(int(port), template, int(seed), int(callers), float(seconds)))))
+    thinks = float(pause[0]) if pause else 0.0
+    print(json.dumps(uvloop.run(_run(int(port), template, int(seed), int(callers), float(seconds), thinks))))
 
 
 if __name__ == "__main__":

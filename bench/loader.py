@@ -72,6 +72,16 @@ class Loader:
         ended = subprocess.run(filled, cwd=ROOT, capture_output=True, text=True, timeout=seconds + 60, check=False)
         return _read(ended)
 
+    def run_paced(self, port: int, text: str, callers: int, seconds: int, pause: float) -> Run:
+        """Callers that think about ``pause`` seconds between two questions. As ``run``."""
+        self._seed += 1
+        file = self._folder / f"request-{port}.txt"
+        file.write_text(text, newline="")
+        command = [part.format(callers=callers, seconds=seconds) for part in self._python_command(port, file)]
+        command.append(str(pause))
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds + 60, check=False)
+        return _read(ended)
+
     def _wrk_command(self, port: int, file: Path) -> list[str]:
         script = self._folder / f"load-{port}.lua"
         script.write_text(_SCRIPT)

@@ -54,6 +54,10 @@ AIMS: Final = (
     *_growth("SQLite", "sqlite"),
     *_growth("PostgreSQL", "postgresql"),
     _most("5,000 long-polls, memory of each", "held.memory", 16, "KB"),
+    _most("p99 of a quiet workspace beside one that floods, SQLite", "noisy.sqlite.p99", 1.5, "times that alone"),
+    _most(
+        "p99 of a quiet workspace beside one that floods, PostgreSQL", "noisy.postgresql.p99", 1.5, "times that alone"
+    ),
     _least("Decisions beside 5,000 long-polls", "held.decisions", 0.8, "the same without them"),
 )
 

@@ -8,7 +8,7 @@ import pytest
 
 from stacksona_gate.domain.errors import OverLimit
 from stacksona_gate.service import turns as module
-from stacksona_gate.service.turns import FREE_REFUSALS, SHARE, Pace, Turns
+from stacksona_gate.service.turns import FREE_REFUSALS, LOUD_SHARE, MUCH_SHARE, QUIET_MOST, Pace, Turns
 
 
 class Hall:
@@ -46,43 +46,55 @@ class Hall:
 
 
 async def test_a_workspace_that_is_alone_has_no_line() -> None:
-    hall = Hall(Turns(share=2))
+    hall = Hall(Turns())
     await hall.call("loud", 50)
     assert len(hall.came) == 50
     await hall.empty()
 
 
-async def test_beside_another_a_workspace_has_its_share_and_waits_in_its_own_line() -> None:
-    hall = Hall(Turns(share=2))
+async def test_beside_a_quiet_one_a_loud_workspace_has_a_small_share_and_waits_in_its_own_line() -> None:
+    hall = Hall(Turns())
     await hall.call("quiet")
     await hall.call("loud", 50)
-    await hall.call("quiet")
-    assert hall.came == ["quiet", "loud", "loud", "quiet"]
-    assert hall.turns.waiting == 48
-    await hall.empty()
-
-
-async def test_whoever_calls_seldom_comes_in_before_a_line_that_was_there_first() -> None:
-    hall = Hall(Turns(share=2))
-    await hall.call("quiet")
     await hall.let_go()
-    await hall.call("loud", 10)
     await hall.call("quiet")
+    assert hall.came[0] == "quiet"
+    assert hall.came.count("loud") == QUIET_MOST + LOUD_SHARE
     assert hall.came[-1] == "quiet"
+    assert hall.turns.waiting == 50 - QUIET_MOST - LOUD_SHARE
     await hall.empty()
 
 
-async def test_everybody_in_line_comes_in_in_the_end_in_order() -> None:
-    hall = Hall(Turns(share=2))
+async def test_a_quiet_workspace_waits_for_nobody_however_long_the_line_of_another_is() -> None:
+    hall = Hall(Turns())
     await hall.call("quiet")
-    await hall.call("loud", 9)
+    await hall.call("loud", 100)
+    await hall.call("quiet", QUIET_MOST - 1)
+    assert hall.came.count("quiet") == QUIET_MOST
     await hall.empty()
-    assert hall.came.count("loud") == 9
+
+
+async def test_loud_workspaces_alone_with_each_other_have_enough_to_fill_commits() -> None:
+    hall = Hall(Turns())
+    await hall.call("one", 40)
+    await hall.call("two", 40)
+    await hall.let_go()
+    assert hall.came[-2 * MUCH_SHARE :].count("one") <= MUCH_SHARE
+    assert len(hall.came) > 2 * MUCH_SHARE
+    await hall.empty()
+
+
+async def test_everybody_in_line_comes_in_in_the_end() -> None:
+    hall = Hall(Turns())
+    await hall.call("quiet")
+    await hall.call("loud", 30)
+    await hall.empty()
+    assert hall.came.count("loud") == 30
     assert hall.turns.waiting == 0
 
 
 async def test_calls_that_wait_for_nothing_do_not_all_pass_in_one_turn_of_the_loop() -> None:
-    turns, passed = Turns(share=3), []
+    turns, passed = Turns(), []
     await turns.enter("quiet")
 
     async def call(number: int) -> None:
@@ -90,31 +102,31 @@ async def test_calls_that_wait_for_nothing_do_not_all_pass_in_one_turn_of_the_lo
         passed.append(number)
         turns.leave("loud")
 
-    tasks = [asyncio.create_task(call(number)) for number in range(9)]
+    tasks = [asyncio.create_task(call(number)) for number in range(30)]
     await asyncio.sleep(0)
-    assert passed == [0, 1, 2]
+    assert passed == list(range(QUIET_MOST))
     await asyncio.gather(*tasks)
-    assert passed == list(range(9))
+    assert passed == list(range(30))
 
 
 async def test_a_caller_that_hangs_up_in_line_takes_up_no_place() -> None:
-    hall = Hall(Turns(share=1))
+    hall = Hall(Turns())
     await hall.call("quiet")
-    await hall.call("loud", 3)
-    gone = [task for task in hall.tasks if not task.done()]
-    for task in gone:
+    await hall.call("loud", 30)
+    for task in [task for task in hall.tasks if not task.done()]:
         task.cancel()
-    await asyncio.gather(*gone, return_exceptions=True)
+    await asyncio.gather(*hall.tasks, return_exceptions=True)
     await asyncio.sleep(0)
+    hall.came.clear()
     await hall.call("loud")
-    assert hall.came[-1] == "loud"
+    assert hall.came == ["loud"]
     await hall.empty()
 
 
 async def test_a_line_that_is_too_long_refuses() -> None:
-    hall = Hall(Turns(share=1, line_most=2))
+    hall = Hall(Turns(line_most=2))
     await hall.call("quiet")
-    await hall.call("loud", 3)
+    await hall.call("loud", QUIET_MOST + 2)
     with pytest.raises(OverLimit) as refused:
         await hall.turns.enter("loud")
     assert refused.value.code == "workspace_busy"
@@ -124,17 +136,13 @@ async def test_a_line_that_is_too_long_refuses() -> None:
 async def test_a_workspace_is_alone_again_once_the_others_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(module, "monotonic", lambda: now)
-    hall = Hall(Turns(share=1))
+    hall = Hall(Turns())
     await hall.call("quiet")
     await hall.empty()
     now += 2 * module.REMEMBERED_SECONDS
-    await hall.call("loud", 5)
-    assert hall.came.count("loud") == 5
+    await hall.call("loud", 50)
+    assert hall.came.count("loud") == 50
     await hall.empty()
-
-
-def test_the_share_is_a_small_part_of_a_commit() -> None:
-    assert SHARE * 8 <= 64
 
 
 async def test_the_first_refusals_are_answered_at_once_and_the_rest_a_little_later() -> None:

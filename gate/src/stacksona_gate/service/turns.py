@@ -1,8 +1,9 @@
 """Whose call is worked on next: a workspace that floods waits for itself, not the others for it.
 
-While several workspaces call, each has up to SHARE calls inside at once; the rest of its calls wait in its own line.
-What runs through here is short and the same for all: the event loop's time, places in the next commit, the readers.
-A workspace that is alone has no line.
+A workspace is quiet as long as it has no more than QUIET_MOST calls here at once: then none of them waits. One that has
+more is loud. Beside quiet ones a loud one has LOUD_SHARE calls inside at once, beside other loud ones alone MUCH_SHARE;
+the rest of its calls wait in its own line. What runs through here is short and the same for all: the event loop's time,
+places in the next commit, the readers. A workspace that is alone has no line.
 """
 
 from __future__ import annotations
@@ -14,23 +15,26 @@ from typing import Final
 
 from stacksona_gate.domain.errors import OverLimit
 
-SHARE: Final = 8
-"""Calls of one workspace inside at once while there are others. Of one commit they are as many places."""
+QUIET_MOST: Final = 8
+LOUD_SHARE: Final = 2
+"""What a call of a quiet workspace finds before it, for each that is loud."""
+MUCH_SHARE: Final = 16
+"""Enough to fill commits: loud workspaces take nothing from anybody but each other."""
 LINE_MOST: Final = 2_000
 """Calls of one workspace in line beyond which more are refused."""
-REMEMBERED_SECONDS: Final = 60.0
-"""How long a workspace counts as calling after it did."""
+REMEMBERED_SECONDS: Final = 1.0
+"""How long a workspace counts as calling, and as loud, after it was."""
 
 
 class Turns:
     """One per process, of one event loop."""
 
-    def __init__(self, share: int = SHARE, line_most: int = LINE_MOST) -> None:
-        self._share = share
+    def __init__(self, line_most: int = LINE_MOST) -> None:
         self._line_most = line_most
         self._inside: dict[str, int] = {}
         self._lines: dict[str, deque[asyncio.Future[None]]] = {}
         self._called: dict[str, float] = {}
+        self._loud: dict[str, float] = {}
         self._forget_at = 0.0
 
     async def enter(self, tenant_id: str) -> bool:
@@ -40,11 +44,22 @@ class Turns:
         if now >= self._forget_at:
             self._forget(now)
         inside = self._inside.get(tenant_id, 0)
-        if len(self._called) == 1 or (inside < self._share and tenant_id not in self._lines):
+        line = self._lines.get(tenant_id)
+        if inside + (0 if line is None else len(line)) >= QUIET_MOST:
+            self._loud[tenant_id] = now
+        if line is None and inside < self._most(tenant_id):
             self._inside[tenant_id] = inside + 1
             return False
         await self._wait(tenant_id)
         return True
+
+    def _most(self, tenant_id: str) -> int:
+        """How many calls of a workspace may be inside now."""
+        if len(self._called) == 1:
+            return self._line_most
+        if tenant_id not in self._loud:
+            return QUIET_MOST
+        return LOUD_SHARE if len(self._called) > len(self._loud) else MUCH_SHARE
 
     async def _wait(self, tenant_id: str) -> None:
         line = self._lines.setdefault(tenant_id, deque())
@@ -76,9 +91,9 @@ class Turns:
 
     def _release(self, tenant_id: str) -> None:
         inside = self._inside[tenant_id] - 1
-        line = self._lines.get(tenant_id)
-        most = self._share if len(self._called) > 1 else self._line_most
-        while line and inside < most:
+        line, most = self._lines.get(tenant_id), self._most(tenant_id)
+        # One at least: a line goes on also where nobody is inside who would call the next one in.
+        while line and (inside < most or not inside):
             place = line.popleft()
             if not place.done():
                 place.set_result(None)
@@ -91,9 +106,10 @@ class Turns:
             del self._inside[tenant_id]
 
     def _forget(self, now: float) -> None:
-        """Workspaces that have not called for a while."""
+        """Workspaces that have not called, or not loudly, for a while."""
         self._forget_at = now + REMEMBERED_SECONDS / 10
         self._called = {one: at for one, at in self._called.items() if now - at < REMEMBERED_SECONDS}
+        self._loud = {one: at for one, at in self._loud.items() if now - at < REMEMBERED_SECONDS}
 
     @property
     def waiting(self) -> int:
