@@ -24,10 +24,13 @@ from typing import Any, Final
 
 import psycopg
 import pytest
-from gate.tests.factories import PostgresDatabase
+from gate.tests.factories import START, PostgresDatabase
 from psycopg.conninfo import conninfo_to_dict
 
+from stacksona_gate.store.content import Content
 from stacksona_gate.store.postgres import PostgresStore
+from stacksona_gate.store.postgres_connection import Columns, PostgresRows, connection_parameters
+from stacksona_gate.store.postgres_partitions import Partitions
 
 GIVEN: Final = "STACKSONA_TEST_PG_URL"
 TEMPLATE: Final = "gate_template"
@@ -205,12 +208,33 @@ def address(url: str, database: str) -> str:
     return f"postgresql://{parts.get('user', USER)}{secret}@{host}:{port}/{database}"
 
 
+@cache
+def partitioned_template(version: int) -> str:
+    """As ``template``, in partitions so small that tests get beyond the last of them."""
+    url, name = server(version), f"{TEMPLATE}_{secrets.token_hex(4)}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template(version)}"')
+    partitions(address(url, name), size=5).tend(START, whatever_size=True)
+    return name
+
+
+def partitions(url: str, size: int = 5) -> Partitions:
+    """What a gate on this database keeps its tables with."""
+
+    def connect() -> PostgresRows:
+        return PostgresRows(connection_parameters(url), content=Content(), columns=Columns())
+
+    return Partitions(connect, size)
+
+
 @contextmanager
-def postgres_database(version: int = 18, *, empty: bool = False) -> Iterator[PostgresDatabase]:
+def postgres_database(
+    version: int = 18, *, empty: bool = False, partitioned: bool = False
+) -> Iterator[PostgresDatabase]:
     """A database of its own; ``empty``: without tables."""
     url = server(version)
     name = f"gate_{secrets.token_hex(6)}"
-    source = "template0" if empty else template(version)
+    source = "template0" if empty else partitioned_template(version) if partitioned else template(version)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{source}"')
     try:

@@ -80,6 +80,9 @@ class Settings:
     drain_seconds: int = _setting(  # type: ignore[assignment]
         5, "How long a process that was told to end (SIGTERM) serves on, saying that it is not ready", least=0
     )
+    partition_rows: int = _setting(  # type: ignore[assignment]
+        2_000_000, "On PostgreSQL: rows beyond which a table is partitioned by time, and of one partition"
+    )
     forwarded_allow: str = _setting(  # type: ignore[assignment]
         "127.0.0.1", "Proxies (addresses, comma separated) whose X-Forwarded-For is believed"
     )

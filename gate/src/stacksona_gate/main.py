@@ -72,7 +72,12 @@ def open_store(settings: Settings) -> DatabaseStore:
     if is_postgresql(settings.database_url):
         from stacksona_gate.store.postgres import PostgresStore  # its driver, for those who need it
 
-        return PostgresStore(settings.database_url, settings.listen_url, reached=fault_points())
+        return PostgresStore(
+            settings.database_url,
+            settings.listen_url,
+            partition_rows=settings.partition_rows,
+            reached=fault_points(),
+        )
     return open_file(settings)
 
 
@@ -177,6 +182,7 @@ async def opened(settings: Settings, public_url: str = "http://127.0.0.1:8420") 
 Ready = Callable[[Gate, str], Awaitable[None]]
 
 HOUSEKEEPING_SECONDS: Final = 3600.0
+PARTITION_SECONDS: Final = 60.0
 CLEARED_MOST: Final = 200
 """Deliveries per transaction of the housekeeping."""
 KEYS_MOST: Final = 500
@@ -264,6 +270,7 @@ async def background(gate: Gate) -> AsyncIterator[None]:
     tasks = [
         asyncio.create_task(keep_sweeping(gate)),
         asyncio.create_task(repeat(lambda: clear_out(gate), HOUSEKEEPING_SECONDS)),
+        asyncio.create_task(repeat(lambda: tend_partitions(gate), PARTITION_SECONDS)),
         asyncio.create_task(repeat(sealer.round, SEAL_SECONDS)),
         asyncio.create_task(repeat(gate.quotas.round, ROUND_SECONDS)),
     ]
@@ -309,6 +316,7 @@ async def clear_out(gate: Gate) -> None:
     """Forgets what no longer counts: idempotency keys of the days before yesterday, sessions, failed sign-ins, webhooks
     that were sent long ago."""
     now = gate.env.now()
+    await tend_partitions(gate)
     await _forget_keys(gate, now // DAY - 1)
     await gate.store.write(lambda tx: tx.people.delete_sessions_before(now), holds=True)
     await gate.store.write(lambda tx: tx.people.delete_failures_before(now - FAILURE_WINDOW), holds=True)
@@ -317,6 +325,12 @@ async def clear_out(gate: Gate) -> None:
     while over:
         await gate.store.write(lambda tx, some=over: delete_over(tx, some), holds=True)  # type: ignore[misc]
         over = await gate.store.scan(lambda tx: list_over(tx, now, CLEARED_MOST))
+
+
+async def tend_partitions(gate: Gate) -> None:
+    """Partitions are made before they are needed, and go when all that is in them is over."""
+    for line in await gate.store.tend(gate.env.now()):
+        log.info("%s", line)
 
 
 async def _forget_keys(gate: Gate, day: int) -> None:

@@ -15,10 +15,11 @@ DATABASES: dict[str, Callable[[], AbstractContextManager[Database]]] = {
     "sqlite": sqlite_database,
     "postgresql-18": postgres_database,
     "postgresql-15": lambda: postgres_database(15),
+    "postgresql-partitioned": lambda: postgres_database(partitioned=True),
     "pgbouncer": pooled_database,
     "pgbouncer-listening": lambda: pooled_database(15, listening=True),
 }
-SLOW: Final = {"pgbouncer", "pgbouncer-listening"}
+SLOW: Final = {"postgresql-partitioned", "pgbouncer", "pgbouncer-listening"}
 """The suite takes minutes on each."""
 
 

@@ -45,6 +45,7 @@ PAIRS: dict[str, tuple[Callable[[], Made], Callable[[], Made]]] = {
     "sqlite to 15": (sqlite_database, lambda: postgres_database(15, empty=True)),
     "sqlite to 18 with tables": (sqlite_database, postgres_database),
     "18 to sqlite": (postgres_database, sqlite_database),
+    "18 in partitions to sqlite": (lambda: postgres_database(partitioned=True), sqlite_database),
     "15 to 18": (lambda: postgres_database(15), lambda: postgres_database(empty=True)),
     "sqlite to sqlite": (sqlite_database, sqlite_database),
 }
@@ -56,6 +57,10 @@ LATER = migrate.Migration(
 )
 """Its tables are not in the order in which they can be filled."""
 KNOWN = migrate.all_migrations()
+TABLES = (
+    "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition"
+    " AND relnamespace = CAST('public' AS REGNAMESPACE)"
+)
 ODD = "quote ' double \" backslash \\ tab \t line \n null \\N brace {NULL} § 審査 🜁 \x01 end"
 
 
@@ -105,7 +110,7 @@ def rows_of(database: Database) -> dict[str, list[str]]:
 def _postgres_rows(url: str) -> dict[str, list[str]]:
     with psycopg.connect(url) as connection:
         found = {}
-        for (table,) in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall():
+        for (table,) in connection.execute(TABLES).fetchall():
             sql = "SELECT column_name FROM information_schema.columns WHERE table_name = %s AND table_schema = 'public'"
             columns = sorted(row[0] for row in connection.execute(sql, [table]))
             rows = connection.execute(f"SELECT {', '.join(columns)} FROM {table}".encode()).fetchall()  # noqa: S608

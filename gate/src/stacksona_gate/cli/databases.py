@@ -70,6 +70,19 @@ def backup(target: Target, as_json: Json = False, database: Database = None) -> 
     answer({"backup": str(target)}, lines, as_json=as_json)
 
 
+@db.command("partition")
+def partition(as_json: Json = False, database: Database = None) -> None:
+    """On PostgreSQL, partition the tables that grow, whatever their size; a running gate does it past a size.
+
+    Works beside running gates. What could not be done now, since a table was in use, is done when it is called again.
+    """
+    settings = read_settings(database_url=database)
+    if not is_postgresql(settings.database_url):
+        raise Invalid("an SQLite file needs no partitions; they are for PostgreSQL: name one with --database")
+    done = on_gate(database, lambda gate: gate.store.tend(gate.env.now(), whatever_size=True))
+    answer({"done": done}, done or ["there is nothing to do"], as_json=as_json)
+
+
 @db.command("copy")
 def copy(source: Source, destination: Destination, as_json: Json = False) -> None:
     """Copy a database into an empty one, such as sqlite:///gate.db into postgresql://user@host/gate.

@@ -577,6 +577,12 @@ class Store(Protocol):
         processes' commits included. Returns what ends it."""
         ...
 
+    async def tend(self, now: int, *, whatever_size: bool = False) -> list[str]:
+        """Keeps tables that grow in partitions: made ahead, and dropped when all that is in them is over. Returns what
+        was done, in words; nothing where the database has no need of it. ``whatever_size``: however small they are.
+        """
+        ...
+
     def load(self) -> Load:
         """For metrics."""
         ...

@@ -30,6 +30,7 @@ from stacksona_gate.store.postgres_connection import (
     lock_number,
     mapped_errors,
 )
+from stacksona_gate.store.postgres_partitions import Partitions
 from stacksona_gate.store.postgres_reader import Reader
 from stacksona_gate.store.postgres_servers import Confirmation, Servers
 from stacksona_gate.store.postgres_transactions import SCAN_SECONDS, Line, Patience, is_undone_by_another
@@ -47,6 +48,7 @@ READY_SECONDS: Final = 5.0
 LOOKING_SECONDS: Final = 2.0
 """How long the look for what others committed may take. It is short and frequent: a server that hangs is noticed by it
 first, and another one looked for."""
+PARTITION_ROWS: Final = 2_000_000
 MIGRATION_LOCK: Final = "stacksona-gate migrations"
 MIGRATION_WAIT_MILLISECONDS: Final = 3000
 """How long a migration waits for a table that is in use before it lets the others through and tries again."""
@@ -65,6 +67,7 @@ class PostgresStore:
         listen_url: str = "",
         *,
         commit_seconds: float = COMMIT_SECONDS,
+        partition_rows: int = PARTITION_ROWS,
         reached: Callable[[str], None] | None = None,
     ) -> None:
         """``listen_url``: the same database without a pooler between, for notifications. ``reached``: told of fault
@@ -86,6 +89,7 @@ class PostgresStore:
         confirmation = Confirmation(self._servers, looking)
         self._listener = Listener(listening.connect, looking, self._publish, name, confirm=confirmation.renew)
         self._batches = Batches(self._line(reached=reached), self._committed)
+        self._partitions = Partitions(self._servers.connect, partition_rows)
         self._units: Jobs = queue.SimpleQueue()
         self._writers = [
             Units(self._units, self._line(reached=reached), self._committed, number=number) for number in range(UNITS)
@@ -147,6 +151,7 @@ class PostgresStore:
             self._notifier.stop()
             self._listener.stop()
             self._patience.stop()
+        self._partitions.stop()
         self._scans.shutdown()
         for line in self._lines:
             line.close()
@@ -197,6 +202,15 @@ class PostgresStore:
                 self._watchers.remove(entry)
 
         return stop
+
+    async def tend(self, now: int, *, whatever_size: bool = False) -> list[str]:
+        self._require_open()
+        known = self._partitions.parted
+        done = await asyncio.to_thread(self._partitions.tend, now, whatever_size=whatever_size)
+        if self._partitions.parted != known:
+            for line in self._lines:  # what they know of tables, and how they plan, was read when they connected
+                line.renew()
+        return done
 
     def load(self) -> Load:
         commits = self._batches.commits + sum(writer.commits for writer in self._writers)

@@ -44,6 +44,10 @@ WATCHED: Final = f"BEGIN ISOLATION LEVEL SERIALIZABLE; {LIMITS}"
 """For everything else: the database finds out when two of them cannot both be right (serializable snapshot isolation,
 Ports and Grittner, VLDB 2012), and one is done again."""
 
+_LOOK: Final = (
+    "SELECT pg_backend_pid(), ARRAY(SELECT CAST(relname AS TEXT) FROM pg_class WHERE relkind = 'p'"
+    " AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema()))"
+)
 _RETRIED: Final = (errors.SerializationFailure, errors.DeadlockDetected)
 
 
@@ -153,18 +157,23 @@ class PostgresRows:
         self.connection.adapters.register_dumper(bool, _Flag)
         self.connection.add_notice_handler(self._noticed)
         try:
-            self.pooled = self._is_pooled()
+            self.pooled, self.parted = self._looked()
         except BaseException:
             self.connection.close()
             raise
         # A pooler gives every transaction another session, where nothing is prepared.
         self.connection.prepare_threshold = None if self.pooled else 2
+        if self.parted and not self.pooled:
+            # Planning for many partitions costs more than running; a plan for all leaves out what it need not see.
+            self.connection.execute("SET plan_cache_mode = force_generic_plan", prepare=False)
         self._cursor = self.connection.cursor()
 
-    def _is_pooled(self) -> bool:
-        """Whether something that hands sessions out stands between: it tells another process number than the server."""
-        row = self.connection.execute("SELECT pg_backend_pid()", prepare=False).fetchone()
-        return row is not None and row[0] != self.connection.info.backend_pid
+    def _looked(self) -> tuple[bool, frozenset[str]]:
+        """Whether something that hands sessions out stands between (it tells another process number than the server),
+        and which tables are partitioned."""
+        row = self.connection.execute(_LOOK, prepare=False).fetchone()
+        number, parted = row or (None, ())
+        return number != self.connection.info.backend_pid, frozenset(parted)
 
     def all(self, sql: str, *parameters: Any) -> list[Row]:
         return self._cursor.execute(sql, parameters).fetchall()

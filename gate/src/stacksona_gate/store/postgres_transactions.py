@@ -132,6 +132,12 @@ class Line:
             self._open = (rows, SqlTx(rows))
         return self._open
 
+    def renew(self) -> None:
+        """From any thread: the next transaction has a connection of its own."""
+        opened = self._open
+        if opened is not None:
+            opened[0].outdated = True
+
     def close(self) -> None:
         if self._open is not None:
             with suppress(psycopg.Error):

@@ -69,6 +69,9 @@ class Rows(Protocol):
     skip_locked: str
     """What follows ``for_update`` to leave out rows that others hold."""
 
+    parted: frozenset[str]
+    """Tables that are partitioned: what is over goes with its partition there, and ids say where a row is."""
+
     in_order: str
     """What follows a table that is gone through by ``seq``, where the database would else gather all rows of the tenant
     by some index and sort them."""

@@ -90,6 +90,7 @@ class SQLiteRows:
     for_update = for_share = skip_locked = ""
     """The one writer holds everything."""
 
+    parted: frozenset[str] = frozenset()
     in_order = " NOT INDEXED"
     """``seq`` is the table's own order, which this leaves as the only one."""
 

@@ -8,6 +8,7 @@ from itertools import chain
 from typing import Final
 
 from stacksona_gate.domain.errors import Conflict
+from stacksona_gate.domain.ids import ALPHABET, THREAD_ID
 from stacksona_gate.domain.requests import Request, Revision, ThreadFilter
 from stacksona_gate.store.base import Change, Measured
 from stacksona_gate.store.rows import Rows, SealedMapper
@@ -85,10 +86,10 @@ class RequestQueries:
         return self._one("WHERE tenant_id = $1 AND id = $2", tenant_id, request_id)
 
     def find_thread(self, tenant_id: str, thread_id: str) -> Request | None:
-        return self._one("WHERE tenant_id = $1 AND thread_id = $2", tenant_id, thread_id)
+        return self._of_thread(tenant_id, thread_id)
 
     def lock_thread(self, tenant_id: str, thread_id: str) -> Request | None:
-        return self._one(f"WHERE tenant_id = $1 AND thread_id = $2{self._rows.for_update}", tenant_id, thread_id)
+        return self._of_thread(tenant_id, thread_id, self._rows.for_update)
 
     def newest_of_task(self, tenant_id: str, agent_id: str, task_id: str) -> Request | None:
         return self._one(
@@ -256,6 +257,17 @@ class RequestQueries:
     def list_revisions(self, tenant_id: str, request_id: str) -> list[Revision]:
         sql = f"{REVISIONS.select} WHERE tenant_id = $1 AND request_id = $2 ORDER BY revision"
         return REVISIONS.list(self._rows, self._rows.all(sql, tenant_id, request_id))
+
+    def _of_thread(self, tenant_id: str, thread_id: str, held: str = "") -> Request | None:
+        """A thread and its request get their ids at the same moment: that says in which partition to look first."""
+        where = "WHERE tenant_id = $1 AND thread_id = $2"
+        if "requests" in self._rows.parted and THREAD_ID.fullmatch(thread_id):
+            moment = "req_" + thread_id[4:14]
+            between = f"{where} AND id >= $3 AND id <= $4{held}"
+            found = self._one(between, tenant_id, thread_id, moment, moment + 16 * ALPHABET[-1])
+            if found is not None:
+                return found
+        return self._one(where + held, tenant_id, thread_id)
 
     def _one(self, where: str, *parameters: object) -> Request | None:
         return REQUESTS.optional(self._rows, self._rows.one(f"{REQUESTS.select} {where}", *parameters))
