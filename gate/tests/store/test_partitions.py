@@ -331,13 +331,13 @@ def kept_answers(number: int) -> Idempotency:
 
 
 async def test_a_days_idempotency_keys_go_with_their_partition(parted: PostgresDatabase) -> None:
+    first = next(name for name in parts(parted, "replays") if not name.endswith("_rest"))
     async with world(parted) as w:
         for day in range(6):
             at = START + day * DAY
             partitions(parted.url).tend(at)
             await w.write(lambda tx, at=at, day=day: tx.replays.insert(TENANT, kept_answers(day), at))  # type: ignore[misc]
         w.clock.advance(5 * 86_400)
-        first = next(name for name in parts(parted, "replays") if not name.endswith("_rest"))
         await clear_out(w.gate)
     days = looked_up(parted, "SELECT day FROM replays ORDER BY 1")
     assert days == [START // DAY + 4, START // DAY + 5]

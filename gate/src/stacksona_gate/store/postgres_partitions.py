@@ -58,10 +58,11 @@ class Partitions:
         done: list[str] = []
         with mapped_errors(), self._connected() as rows:
             for table in TABLES:
-                try:
+                with _put_off(table):
                     done += self._tend(rows, table, now, whatever_size=whatever_size)
-                except (errors.LockNotAvailable, errors.QueryCanceled, errors.CheckViolation) as error:
-                    log.info("partitions of %s: put off, %s", table.name, error.diag.message_primary)
+            for table in TABLES:  # once those that follow have their partitions too
+                with _put_off(table):
+                    done += _drop_over(rows, table, now)
             self.parted = frozenset(table.name for table in TABLES if is_parted(rows, table.name))
         return done
 
@@ -83,10 +84,6 @@ class Partitions:
             if alone:
                 yield from self._close_rest(rows, table, now)
                 yield from self._make_ahead(rows, table, now)
-        for bound in bounds_of(rows, table.name)[:-1]:  # the last one is what new ones are made after
-            with _alone(rows) as alone:
-                if alone and table.is_over(bound, now):
-                    yield from _drop(rows, table, bound, now)
 
     def _has_grown(self, rows: PostgresRows, table: Parted) -> bool:
         if table.follows is not None:
@@ -155,6 +152,15 @@ class Partitions:
 
 
 @contextmanager
+def _put_off(table: Parted) -> Iterator[None]:
+    """What is in somebody's way is left for the next round."""
+    try:
+        yield
+    except (errors.LockNotAvailable, errors.QueryCanceled, errors.CheckViolation) as error:
+        log.info("partitions of %s: put off, %s", table.name, error.diag.message_primary)
+
+
+@contextmanager
 def _limited(rows: PostgresRows) -> Iterator[None]:
     """A transaction that waits for nobody for long."""
     rows.execute(f"BEGIN; SET LOCAL lock_timeout = {LOCK_MILLISECONDS}; SET LOCAL statement_timeout = 0")
@@ -191,9 +197,18 @@ def _close_rest(rows: PostgresRows, table: Parted, bound: int) -> Iterator[str]:
     yield f"{table.name}: what had come before its partition is one, up to {table.shown(bound)}"
 
 
+def _drop_over(rows: PostgresRows, table: Parted, now: int) -> Iterator[str]:
+    for bound in bounds_of(rows, table.name)[:-1]:  # the last one is what new ones are made after
+        if table.is_over(bound, now):
+            with _alone(rows) as alone:
+                if alone and bound in bounds_of(rows, table.name):
+                    yield from _drop(rows, table, bound, now)
+
+
 def _drop(rows: PostgresRows, table: Parted, bound: int, now: int) -> Iterator[str]:
     """A partition, and of the tables that follow this one those of the same time. What stays of it is written anew."""
-    family = [table, *(each for each in TABLES if each.follows == table.name and bound in bounds_of(rows, each.name))]
+    followers = [each for each in TABLES if each.follows == table.name]
+    family = [table, *(each for each in followers if bound in bounds_of(rows, each.name)[:-1])]
     old = [each.partition(bound) for each in family]
     rows.run(f"LOCK TABLE {', '.join(old)} IN SHARE MODE")
     staying = table.staying(now)
