@@ -317,10 +317,16 @@ async def clear_out(gate: Gate) -> None:
     that were sent long ago."""
     now = gate.env.now()
     await tend_partitions(gate)
-    await _forget_keys(gate, now // DAY - 1)
+    if "replays" not in gate.store.parted:
+        await _forget_keys(gate, now // DAY - 1)
     await gate.store.write(lambda tx: tx.people.delete_sessions_before(now), holds=True)
     await gate.store.write(lambda tx: tx.people.delete_failures_before(now - FAILURE_WINDOW), holds=True)
     await expire_content(gate)
+    if "deliveries" not in gate.store.parted:
+        await _delete_deliveries(gate, now)
+
+
+async def _delete_deliveries(gate: Gate, now: int) -> None:
     over = await gate.store.scan(lambda tx: list_over(tx, now, CLEARED_MOST))
     while over:
         await gate.store.write(lambda tx, some=over: delete_over(tx, some), holds=True)  # type: ignore[misc]

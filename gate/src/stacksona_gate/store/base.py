@@ -577,6 +577,12 @@ class Store(Protocol):
         processes' commits included. Returns what ends it."""
         ...
 
+    @property
+    def parted(self) -> frozenset[str]:
+        """Tables in partitions, as of the last ``tend``: of them nothing is deleted row by row that goes with its
+        partition."""
+        ...
+
     async def tend(self, now: int, *, whatever_size: bool = False) -> list[str]:
         """Keeps tables that grow in partitions: made ahead, and dropped when all that is in them is over. Returns what
         was done, in words; nothing where the database has no need of it. ``whatever_size``: however small they are.

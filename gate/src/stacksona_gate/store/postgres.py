@@ -203,6 +203,10 @@ class PostgresStore:
 
         return stop
 
+    @property
+    def parted(self) -> frozenset[str]:
+        return self._partitions.parted
+
     async def tend(self, now: int, *, whatever_size: bool = False) -> list[str]:
         self._require_open()
         known = self._partitions.parted

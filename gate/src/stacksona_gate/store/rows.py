@@ -70,7 +70,7 @@ class Rows(Protocol):
     """What follows ``for_update`` to leave out rows that others hold."""
 
     parted: frozenset[str]
-    """Tables that are partitioned: what is over goes with its partition there, and ids say where a row is."""
+    """Tables that are partitioned: ids say where a row is."""
 
     in_order: str
     """What follows a table that is gone through by ``seq``, where the database would else gather all rows of the tenant

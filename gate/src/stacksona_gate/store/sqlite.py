@@ -149,6 +149,10 @@ class SQLiteStore:
             connection.set_busy_timeout(BUSY_MILLISECONDS)
             connection.execute("VACUUM")
 
+    @property
+    def parted(self) -> frozenset[str]:
+        return frozenset()
+
     async def tend(self, now: int, *, whatever_size: bool = False) -> list[str]:
         """A file has no partitions: what is deleted leaves free pages, and there is no vacuum to wait for."""
         return []
