@@ -29,7 +29,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 from stacksona_gate.store.content import Content
 from stacksona_gate.store.postgres import PostgresStore
-from stacksona_gate.store.postgres_connection import Columns, PostgresRows, connection_parameters
+from stacksona_gate.store.postgres_address import connection_parameters
+from stacksona_gate.store.postgres_connection import Columns, PostgresRows
 from stacksona_gate.store.postgres_partitions import Partitions
 
 GIVEN: Final = "STACKSONA_TEST_PG_URL"
