@@ -1,6 +1,6 @@
 """Kills, cuts, fills and stops what a gate stands on while it is used, and checks what was told against what is there.
 
-usage: python -m chaos [--seed N] [--minutes M] [--database sqlite|postgresql] [--faults a,b] [--out FOLDER]
+usage: python -m chaos [--seed N] [--minutes M] [--database NAME] [--faults a,b] [--out FOLDER]
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from chaos.checks.checker import check
 from chaos.plan import KINDS, kinds_for, plan
@@ -23,25 +24,33 @@ from chaos.world import World, WorldBroken, world
 
 MINUTES_MOST: Final = 120.0
 NODES_MOST: Final = 4
+DATABASES: Final = ["sqlite", "postgresql", "pair"]
+SEVERAL: Final = {"both": DATABASES[:2], "all": DATABASES}
 SEEDS: Final = 1_000_000
 NEED_SHIM: Final = ("clock", "sync", "disk")
 
 
 def main() -> int:
     given = _arguments().parse_args()
+    signal.signal(signal.SIGTERM, _end)
     seed = random.randrange(SEEDS) if given.seed is None else given.seed
-    databases = ["sqlite", "postgresql"] if given.database == "both" else [given.database]
+    databases = SEVERAL.get(given.database, [given.database])
     worst = 0
     for database in databases:
         worst = max(worst, one(database, seed, given))
     return worst
 
 
+def _end(number: int, frame: object) -> NoReturn:
+    """Whoever ends a run gets everything taken down that it put up."""
+    raise SystemExit(128 + number)
+
+
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="chaos", description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--seed", type=int, help="the same seed, the same faults; by default another one each time")
     parser.add_argument("--minutes", type=_minutes, default=3.0, help=f"of load, up to {MINUTES_MOST:g}; by default 3")
-    parser.add_argument("--database", choices=["sqlite", "postgresql", "both"], default="postgresql")
+    parser.add_argument("--database", choices=[*DATABASES, "both", "all"], default="postgresql")
     parser.add_argument("--nodes", type=int, choices=range(1, NODES_MOST + 1), default=2)
     parser.add_argument("--faults", default="", help=f"only these, by commas: {', '.join(KINDS)}")
     parser.add_argument("--out", type=Path, help="a folder for the history and the report; by default a new one")

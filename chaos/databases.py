@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 import apsw
 import psycopg
 from gate.tests.postgres import DEBIAN, USER, PostgresServer, free_port, wheel_programs
+from gate.tests.replication import Pair, kill_all, processes_of
 
 from chaos.disk import Disk
 from chaos.shim import Shim
@@ -146,17 +145,11 @@ class PostgresDatabase:
 
     def _kill_all(self) -> None:
         process = self.server.process
-        if process is None:
-            return
-        family = [process.pid, *children(process.pid)]
-        for what in (signal.SIGSTOP, signal.SIGKILL):  # nobody commits anything while the others die
-            for one in family:
-                with suppress(ProcessLookupError):
-                    os.kill(one, what)
-        process.wait(30)
-        end = time.monotonic() + START_SECONDS
-        while any(Path(f"/proc/{one}/stat").exists() for one in family[1:]) and time.monotonic() < end:
-            time.sleep(0.02)  # the next server would find their memory still in use
+        if process is not None:
+            with suppress(OSError, IndexError, ValueError):  # it is gone by itself
+                kill_all(processes_of(self.server.data))
+            process.kill()
+            process.wait(30)
 
     def rows(self, sql: str) -> list[Row]:
         with psycopg.connect(self.server.url(NAME), autocommit=True) as connection:
@@ -167,15 +160,73 @@ class PostgresDatabase:
             connection.execute(sql.encode())
 
 
-def children(parent: int) -> list[int]:
-    """Processes that a process has started (Linux)."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            with suppress(OSError):
-                if int((folder / "stat").read_text().rpartition(")")[2].split()[1]) == parent:
-                    found.append(int(folder.name))
-    return found
+class _Turned(Pair):
+    """``turned``: the second server is the primary, and what the guide calls the first one."""
+
+    turned = False
+
+    @property
+    def data(self) -> tuple[Path, Path]:
+        one, two = self.folder / "one", self.folder / "two"
+        return (two, one) if self.turned else (one, two)
+
+    def turn(self) -> None:
+        self.turned = not self.turned
+        self.ports = self.ports[::-1]
+
+
+@dataclass(eq=False)
+class PostgresPair:
+    """A primary and its synchronous standby, made and moved by the guide's own commands."""
+
+    pair: _Turned
+    url: str
+    """Of both of them, in the order of their beginning."""
+    shims: list[Shim] = field(default_factory=list)
+    kind: str = "pair"
+    promotions: int = 0
+
+    def look(self) -> None:
+        """Nothing takes them down but promotions."""
+
+    def lose(self) -> None:
+        """The primary, for good."""
+        self.pair.kill(0)
+
+    def promote(self, promoted: Callable[[], object]) -> None:
+        """The standby; the old primary comes back as the new one's. ``promoted`` is told in between."""
+        for name in ("alone_two", "promote"):
+            self.pair.guide(name)
+        if self.pair.ask(1, "SELECT pg_is_in_recovery()") == "False":
+            self.promotions += 1
+            promoted()
+        for name in ("rewind", "wait_again"):
+            self.pair.guide(name)
+        self.pair.turn()
+
+    def rows(self, sql: str) -> list[Row]:
+        with self._connected() as connection:
+            return connection.execute(sql.encode()).fetchall()
+
+    def run(self, sql: str) -> None:
+        with self._connected() as connection:
+            connection.execute(sql.encode())
+
+    def _connected(self) -> psycopg.Connection[Row]:
+        return psycopg.connect(self.pair.url(user=USER), autocommit=True)
+
+
+@contextmanager
+def postgres_pair(disk: Disk, version: int = 18) -> Iterator[PostgresPair]:
+    """Replicating, gone at the end."""
+    folder = disk.folder / "pair"
+    folder.mkdir()
+    pair = _Turned(DEBIAN if version == 15 else wheel_programs(), folder)
+    try:
+        pair.make()
+        yield PostgresPair(pair, pair.url())
+    finally:
+        pair.remove()
 
 
 @contextmanager

@@ -15,8 +15,7 @@ from typing import Final
 from chaos.shim import FULL, READ_ONLY, SYNC_DELAY, WRITE_ERROR, Shim
 
 SIZE_MEGABYTES: Final = 3072
-PIECE: Final = 16 * 1024 * 1024
-BALLAST: Final = "ballast"
+FILL_TRIES: Final = 200
 UNMOUNT_TRIES: Final = 50
 
 
@@ -32,17 +31,21 @@ class Disk:
         if not self.real:
             _tell(shims, WRITE_ERROR, FULL)
             return
-        with (self.folder / BALLAST).open("wb", buffering=0) as file:
-            size = PIECE
-            while size >= 1:
-                try:
-                    os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), size)
-                except OSError:
-                    size //= 2
+        for _ in range(FILL_TRIES):  # somebody writes meanwhile: it may have grown beyond what it is told to be
+            state = os.statvfs(self.folder)
+            if self._resize(f"{(state.f_blocks - state.f_bfree) * state.f_frsize}"):
+                return
+        raise RuntimeError(f"{self.folder} cannot be made full")
 
     def clear(self, shims: Sequence[Shim]) -> None:
-        (self.folder / BALLAST).unlink(missing_ok=True)
+        if self.real:
+            self._resize(f"{SIZE_MEGABYTES}m")
         _tell(shims, WRITE_ERROR, 0)
+
+    def _resize(self, size: str) -> bool:
+        """Whether the file system took it: it refuses to be smaller than what is in it."""
+        command = ["mount", "-o", f"remount,size={size}", str(self.folder)]
+        return subprocess.run(command, capture_output=True, timeout=30, check=False).returncode == 0
 
     def refuse(self, shims: Sequence[Shim]) -> None:
         """Takes no writes, as after ``mount -o remount,ro``, which a disk in use refuses."""

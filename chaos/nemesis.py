@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from chaos.databases import Database, PostgresDatabase
+from chaos.databases import Database, PostgresDatabase, PostgresPair
 from chaos.disk import Disk
 from chaos.history import Recorder
 from chaos.nodes import Node, until_ready
@@ -23,6 +23,8 @@ from chaos.shim import CLOCK_OFFSET, CLOCK_READS, FAILED_WRITES, SLOW_SYNCS, Shi
 
 WELL_SECONDS: Final = 15.0
 """How long the next fault waits for all nodes to be well again."""
+LATE_MOST: Final = 60.0
+"""Seconds, and a quarter of the time that has passed on top."""
 STEPS: Final = (5, 45, 300, 3600, 7200)
 """Seconds that a clock is set by."""
 SECOND: Final = 1_000_000_000
@@ -54,10 +56,12 @@ class Nemesis:
 
     async def run(self, plan: Sequence[Fault], begun: float) -> None:
         """Each at its time, or later: what is down already shows nothing when it is hit. ``begun``: when the load
-        began."""
+        began. What is late by more than LATE_MOST is left out."""
         running: set[asyncio.Task[None]] = set()
         late, over = 0.0, 0.0
         for fault in plan:
+            if late > LATE_MOST + fault.at / 4:
+                break
             await asyncio.sleep(max(0.0, begun + fault.at + late - time.monotonic()))
             if fault.at > over:
                 await asyncio.gather(*running)
@@ -100,6 +104,8 @@ class Nemesis:
         if place == "database":
             if what == "kill":
                 return _database_kill(self.targets.database)
+            if what == "promote":
+                return _promotion(self.targets.database, lambda: self.recorder.note("promoted"))
             return _link_fault(node.back, what, fault.size)
         if place == "clock":
             return _clock_fault(node.shim, what, fault.size)
@@ -144,6 +150,11 @@ def _database_kill(database: Database) -> How:
         database.kill()
 
     return kill, database.start, lambda: hits["all"]
+
+
+def _promotion(database: Database, promoted: Callable[[], object]) -> How:
+    assert isinstance(database, PostgresPair)
+    return database.lose, lambda: database.promote(promoted), lambda: database.promotions
 
 
 def _link_fault(proxy: Proxy | None, what: str, size: float) -> How:

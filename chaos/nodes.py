@@ -20,7 +20,7 @@ from chaos.shim import Shim
 COMMAND: Final = str(Path(sys.executable).with_name("stacksona-gate"))
 ROOT_SECRET: Final = "the root secret of databases that faults are made for"
 LOOK_SECONDS: Final = 0.25
-START_SECONDS: Final = 60.0
+START_SECONDS: Final = 120.0
 END_SECONDS: Final = 45.0
 
 

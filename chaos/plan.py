@@ -22,7 +22,7 @@ class Kind:
     name: str
     what: str
     lasts: tuple[float, float]
-    where: tuple[str, ...] = ("sqlite", "postgresql")
+    where: tuple[str, ...] = ("sqlite", "postgresql", "pair")
 
     @property
     def group(self) -> str:
@@ -31,6 +31,8 @@ class Kind:
 
 
 _PG: Final = ("postgresql",)
+_ONE_DISK: Final = ("sqlite", "postgresql")
+_PAIR: Final = ("pair",)
 
 KINDS: Final = {
     kind.name: kind
@@ -38,15 +40,16 @@ KINDS: Final = {
         Kind("node-kill", "SIGKILL of a node, and a new one", (0.0, 2.0)),
         Kind("node-freeze", "SIGSTOP of a node until its leases are over, and SIGCONT", (11.0, 14.0)),
         Kind("database-kill", "SIGKILL of PostgreSQL with all its processes, and a new start", (0.2, 2.0), _PG),
+        Kind("database-promote", "the primary is lost for good, and its standby promoted", (0.2, 2.0), _PAIR),
         Kind("client-cut", "connections between callers and a node are cut", (0.2, 1.0)),
         Kind("client-hang", "what callers and a node say to each other stays on the way", (2.0, 7.0)),
         Kind("database-cut", "connections between a node and PostgreSQL are cut", (0.2, 3.0), _PG),
         Kind("database-hang", "connections to PostgreSQL hang, then are half open", (3.0, 13.0), _PG),
         Kind("database-slow", "every message between a node and PostgreSQL takes longer", (3.0, 6.0), _PG),
         Kind("notifications-lost", "NOTIFY does not arrive at a node", (4.0, 8.0), _PG),
-        Kind("disk-full", "no space left for the database", (2.0, 6.0)),
-        Kind("disk-read-only", "the database's disk takes no writes", (2.0, 6.0)),
-        Kind("sync-slow", "every fsync of the database takes longer", (3.0, 6.0)),
+        Kind("disk-full", "no space left for the database", (2.0, 6.0), _ONE_DISK),
+        Kind("disk-read-only", "the database's disk takes no writes", (2.0, 6.0), _ONE_DISK),
+        Kind("sync-slow", "every fsync of the database takes longer", (3.0, 6.0), _ONE_DISK),
         Kind("clock-forth", "a node's clock is set forth", (3.0, 8.0)),
         Kind("clock-back", "a node's clock is set back", (3.0, 8.0)),
         Kind("webhooks-twice", "webhooks are taken, and the connection cut before the answer", (3.0, 6.0)),

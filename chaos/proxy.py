@@ -91,6 +91,8 @@ class Proxy:
         try:
             if not self.is_cut:
                 await link.run()
+        except asyncio.CancelledError:
+            return  # the run is over: nobody asks for this task
         finally:
             self._links.discard(link)
             link.abort()

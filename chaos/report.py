@@ -14,7 +14,7 @@ from chaos.checks.violations import Violation
 from chaos.history import FAILED, OK, UNKNOWN, Facts, History, Operation
 from chaos.run import Ran
 
-LEAST_PER_MINUTE: Final = {"submit": 60, "review": 15, "redeem": 20, "pause": 1, "rotate": 1, "checkpoint": 10}
+LEAST_PER_MINUTE: Final = {"submit": 30, "review": 8, "redeem": 8, "pause": 0.5, "rotate": 0.3, "checkpoint": 5}
 """Acknowledged calls of each kind below which a run proves nothing."""
 SHOWN: Final = 5
 """Violations of each property that are printed; all of them are in the folder."""

@@ -179,7 +179,7 @@ def _final(world: World, out: Path, faults: list[str]) -> FinalState:
     (out / "log.vkey").write_text(world.cast.log_keys)
     final = read_final(world.database)
     final.log_keys, final.faults = world.cast.log_keys, faults
-    if isinstance(world.database, PostgresDatabase):
+    if isinstance(world.database, PostgresDatabase):  # a pair's logs are two, and go with it
         (out / "database.log").write_bytes((world.database.server.folder / "log").read_bytes())
     return final
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from gate.tests.postgres import free_port
 
 from chaos.client import Client
-from chaos.databases import Database, postgres, sqlite_file
+from chaos.databases import Database, postgres, postgres_pair, sqlite_file
 from chaos.disk import Disk, mounted, workspace
 from chaos.history import Recorder
 from chaos.nemesis import Targets
@@ -56,6 +56,8 @@ async def world(kind: str, out: Path, seed: str, *, nodes: int = 2, version: int
         if kind == "postgresql":
             shim = Shim(library, folder / "database.shim", disk.folder / "pg" / "data")
             database: Database = stack.enter_context(postgres(disk, shim, version=version))
+        elif kind == "pair":
+            database = stack.enter_context(postgres_pair(disk, version))
         else:
             database = stack.enter_context(sqlite_file(disk))
         async with AsyncExitStack() as later:

@@ -17,6 +17,8 @@ HOLDS_WITHIN: Final = 1.0
 """Seconds after which a change of configuration holds on every node."""
 WAKES_WITHIN: Final = 1.0
 """Seconds after which a held answer leaves once there is a decision."""
+RESUMES_WITHIN: Final = 5.0
+"""Seconds after a promotion within which decisions are written again."""
 ABLE: Final = 0.2
 """Seconds within which a node has to answer ``/healthz`` for the machine to be called able."""
 AFTERMATH: Final = 3.0
@@ -69,6 +71,17 @@ def replaced_keys_are_refused(history: History, final: FinalState) -> Iterator[V
             continue
         if ended.ended + HOLDS_WITHIN < operation.begun:
             yield Violation(f"a replaced key was good for {operation.do}", (ended.number, operation.number))
+
+
+def writes_resume(history: History, final: FinalState) -> Iterator[Violation]:
+    """After a promotion somebody is answered in time. Judged where the machine was able."""
+    probes = _Probes(list(history.noted("probe")))
+    answered = sorted(one.ended for one in history.of("submit", outcome=OK) if one.ended is not None)
+    for note in history.noted("promoted"):
+        place = bisect_left(answered, note["at"])
+        next_at = answered[place] if place < len(answered) else float("inf")
+        if next_at > note["at"] + RESUMES_WITHIN and probes.were_quick(note["at"], note["at"] + RESUMES_WITHIN):
+            yield Violation(f"nothing was decided until {next_at - note['at']:.1f} s after a promotion")
 
 
 @dataclass(frozen=True, slots=True)

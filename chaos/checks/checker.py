@@ -31,6 +31,7 @@ PROPERTIES: Final[dict[str, Property]] = {
         bounds.tightened_rules_hold,
         bounds.replaced_keys_are_refused,
         bounds.held_answers_leave,
+        bounds.writes_resume,
         bounds.nodes_do_not_fail,
     )
 }

@@ -70,6 +70,12 @@ def slow_wake(history: History, final: FinalState) -> None:
     first(history, "held").ended = 4.2
 
 
+def late_after_promotion(history: History, final: FinalState) -> None:
+    history.notes.append({"note": "promoted", "at": 0.5})
+    for operation in history.of("submit"):
+        operation.ended = 6.0
+
+
 BROKEN: Final[dict[str, dict[str, Break]]] = {
     "acknowledged_survives": {
         "a decision is gone": lambda h, f: drop(f, ALLOWED),
@@ -160,6 +166,10 @@ BROKEN: Final[dict[str, dict[str, Break]]] = {
         "a replaced key reads": lambda h, f: later(h, "poll", 12.0, key="k1", **decision(APPROVED, "approved")),
     },
     "held_answers_leave": {"late": slow_wake},
+    "writes_resume": {
+        "nothing for too long": late_after_promotion,
+        "never again": lambda h, f: h.notes.append({"note": "promoted", "at": 7.55}),
+    },
     "nodes_do_not_fail": {
         "a fault of its own": lambda h, f: got(h, "poll", status_code=500),
         "a node is gone": lambda h, f: f.faults.append("node-0 ended by itself"),
