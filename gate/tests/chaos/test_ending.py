@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from gate.tests.docs.pages import ROOT
-from gate.tests.factories import PATIENCE
 
 
 def processes_in(folder: Path) -> list[str]:
@@ -26,13 +25,18 @@ def processes_in(folder: Path) -> list[str]:
     return found
 
 
+PATIENCE = 240.0
+"""Seconds: two gates start, on a machine that may be busy with other tests."""
+
+
 @pytest.mark.slow
 def test_a_run_that_is_told_to_end_leaves_nothing_behind(tmp_path: Path) -> None:
     history, place = tmp_path / "out/sqlite/history.jsonl", tmp_path / "place"
     place.mkdir()
     command = [sys.executable, "-m", "chaos", "--database", "sqlite", "--minutes", "5", "--out", str(tmp_path / "out")]
-    with subprocess.Popen(command, cwd=ROOT, env=os.environ | {"TMPDIR": str(place)}) as run:
-        deadline = time.monotonic() + 3 * PATIENCE
+    run = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"TMPDIR": str(place)})
+    try:
+        deadline = time.monotonic() + PATIENCE
         while not (history.exists() and b'"submit"' in history.read_bytes()):
             assert run.poll() is None
             assert time.monotonic() < deadline
@@ -40,6 +44,9 @@ def test_a_run_that_is_told_to_end_leaves_nothing_behind(tmp_path: Path) -> None
         [made] = place.iterdir()
         assert processes_in(made)
         run.send_signal(signal.SIGTERM)
-        assert run.wait(3 * PATIENCE) == 128 + signal.SIGTERM
+        assert run.wait(PATIENCE) == 128 + signal.SIGTERM
+    finally:
+        run.terminate()
+        run.wait(PATIENCE)
     assert not made.exists()
     assert processes_in(made) == []
