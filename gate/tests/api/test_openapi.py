@@ -17,6 +17,7 @@ from jsonschema import Draft202012Validator
 from stacksona_gate.api.docs import DocsContext, described_operations
 from stacksona_gate.api.openapi import operation_id, path_of
 from stacksona_gate.service.log import seal_now
+from stacksona_gate.service.operators import create_operator_key
 
 URL = "https://gate.example.com"
 DESCRIBED = asyncio.run(DocsContext(URL).described())
@@ -110,6 +111,8 @@ def test_who_may_call_is_said() -> None:
         schemes = {name for one in operation["security"] for name in one}
         if where.startswith("/api/agent"):
             assert schemes == {"agentKey"}
+        elif where.startswith("/api/installation"):
+            assert schemes == {"operatorKey"}
         elif where.startswith("/api/"):
             assert schemes == {"personalToken", "sessionCookie"}
 
@@ -167,11 +170,15 @@ async def test_what_people_are_answered_is_what_is_described(home: House) -> Non
         "delivery_id": sent,
         "rule_id": (await home.ada.get("/api/admin/rules")).json()["rules"][0]["id"],
     }
+    w = home.world
+    made = await w.write(lambda tx: create_operator_key(tx, w.env, "ops"))
+    operator, ids["tenant"] = home.client(authorization=f"Bearer {made.secret}"), w.tenant_id
     for where, method, operation in operations():
         content = operation["responses"].get("200", {}).get("content", {})
         skipped = "/agent/" in where or "attachments" in where or where.endswith("/stream")
         if method == "get" and "application/json" in content and not skipped:
-            answer = await home.ada.get(where.format(**ids) + ASKED.get(where.rpartition("/")[2], ""))
+            client = operator if where.startswith("/api/installation") else home.ada
+            answer = await client.get(where.format(**ids) + ASKED.get(where.rpartition("/")[2], ""))
             assert answer.status_code == 200, where
             fits(answer.json(), content["application/json"]["schema"])
 
