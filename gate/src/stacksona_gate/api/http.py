@@ -36,7 +36,7 @@ def _plain_text(value: object) -> str:
 
 
 ENCODER: Final = msgspec.json.Encoder(enc_hook=_plain_text)
-_CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _FIELDS_MOST: Final = 50
 _NO_STORE: Final = (b"cache-control", b"no-store")
 
@@ -164,10 +164,11 @@ class Reply:
 
     def written(self) -> Reply:
         """The same with ``head``."""
-        lines = [b"%s: %s\r\n" % field for field in _fields(self)]
-        if any(_CONTROL.search(line, 0, len(line) - 2) for line in lines):
+        fields = _fields(self)
+        head = b"".join([part for name, value in fields for part in (name, b": ", value, b"\r\n")])
+        if _CONTROL.search(head) or not head.count(b"\r") == head.count(b"\n") == len(fields):
             raise ValueError("a header has a control character")
-        self.head = b"".join(lines)
+        self.head = head
         return self
 
 

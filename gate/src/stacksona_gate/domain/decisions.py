@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from stacksona_gate.domain.requests import Request, Review
+from stacksona_gate.domain.requests import Opinion, Request, Review
 from stacksona_gate.domain.times import rfc3339, rfc3339_or_none
 
 RETRY_AFTER: Final = 5
@@ -48,7 +48,7 @@ def decision_object(request: Request, *, public_url: str, warnings: tuple[str, .
 
 
 def polled_decision(
-    request: Request, reviews: Iterable[Review], *, public_url: str, state: str | None
+    request: Request, reviews: Iterable[Opinion | Review], *, public_url: str, state: str | None
 ) -> dict[str, object]:
     """The decision object of a read: what was asked at first, and what has become of it."""
     answer = decision_object(request, public_url=public_url)

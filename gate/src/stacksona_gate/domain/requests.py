@@ -161,6 +161,15 @@ class Review:
     created_at: int
 
 
+class Opinion(Struct, frozen=True):
+    """Of a review what its request's agent is told."""
+
+    revision: int
+    reviewer: str
+    verdict: str
+    created_at: int
+
+
 @dataclass(frozen=True, slots=True)
 class Note:
     """What a reviewer tells other reviewers; agents never see it."""

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from stacksona_gate.domain.decisions import Answer, etag, polled_decision
-from stacksona_gate.domain.requests import Request, Review, approval_state
+from stacksona_gate.domain.requests import Opinion, Request, Review, approval_state
 from stacksona_gate.domain.times import SECOND
 from stacksona_gate.service.environment import Environment
 from stacksona_gate.service.keyring import Keyring
@@ -38,7 +38,7 @@ class State:
     """What a decision says, and how it was told last."""
 
     request: Request
-    reviews: tuple[Review, ...]
+    reviews: tuple[Opinion | Review, ...]
     generation: int
     """The agent's; -1: it is gone."""
     reading: Reading | None = None

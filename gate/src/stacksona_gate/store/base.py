@@ -19,6 +19,7 @@ from stacksona_gate.domain.people import PersonalToken, Session, User
 from stacksona_gate.domain.requests import (
     Attachment,
     Note,
+    Opinion,
     Outcome,
     Request,
     RequestState,
@@ -318,7 +319,7 @@ class Readings(Protocol):
         """By one of the three ids; of a task the newest request. None for another agent's too."""
         ...
 
-    def open(self, reading: Reading) -> tuple[Request, tuple[Review, ...]]:
+    def open(self, reading: Reading) -> tuple[Request, tuple[Opinion, ...]]:
         """What it says."""
         ...
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from stacksona_gate.domain.requests import Request, Review
+from stacksona_gate.domain.requests import Opinion, Request
 from stacksona_gate.store.base import Reading
-from stacksona_gate.store.queries.conversation import REVIEWS
 from stacksona_gate.store.queries.requests import REQUESTS
-from stacksona_gate.store.rows import Rows
+from stacksona_gate.store.rows import Mapper, Rows
 
 _READ: Final = (
     "SELECT (SELECT config_version FROM tenants WHERE id = $1),"  # noqa: S608 - our own names
@@ -18,7 +17,8 @@ _READ: Final = (
 _BY_THREAD: Final = f"{_READ} AND thread_id = $3"
 _BY_REQUEST: Final = f"{_READ} AND id = $3"
 _BY_TASK: Final = f"{_READ} AND task_id = $3 ORDER BY seq DESC LIMIT 1"
-_REVIEWS: Final = f"{REVIEWS.select} WHERE tenant_id = $1 AND request_id = $2 ORDER BY seq"
+_OPINIONS: Final = Mapper(Opinion, "reviews")
+_REVIEWS: Final = f"{_OPINIONS.select} WHERE tenant_id = $1 AND request_id = $2 ORDER BY seq"
 _BEFORE_REQUEST: Final = 2
 _NAMES: Final = REQUESTS.columns.split(", ")
 _ID: Final = _BEFORE_REQUEST + _NAMES.index("id")
@@ -52,6 +52,5 @@ class ReadingQueries:
         reviews = () if row[_THREAD] is None else tuple(self._rows.all(_REVIEWS, tenant_id, row[_ID]))
         return Reading(row[_ID], row[0], -1 if row[1] is None else row[1], row[_BEFORE_REQUEST:], reviews)
 
-    def open(self, reading: Reading) -> tuple[Request, tuple[Review, ...]]:
-        request = REQUESTS.value(self._rows, reading.request)
-        return request, tuple(REVIEWS.list(self._rows, reading.reviews))
+    def open(self, reading: Reading) -> tuple[Request, tuple[Opinion, ...]]:
+        return REQUESTS.value(self._rows, reading.request), tuple(_OPINIONS.list(reading.reviews))
