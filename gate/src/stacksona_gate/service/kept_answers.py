@@ -68,6 +68,10 @@ class KeptAnswers:
         for change in changes:
             self._states.pop((change.tenant_id, change.request_id), None)
 
+    @property
+    def count(self) -> int:
+        return len(self._states)
+
     def open(self, tx: Tx, tenant_id: str, reading: Reading) -> State:
         """What a reading says, from memory where it is the same one as last time."""
         kept = self._states.get((tenant_id, reading.request_id))

@@ -35,10 +35,14 @@ class Served:
     async def get(self, path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A call that was sent, its answer not read yet."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        head = f"GET {path} HTTP/1.1\r\nHost: gate\r\nAuthorization: Bearer {self.api.world.key}\r\n\r\n"
-        writer.write(head.encode())
+        writer.write(self.head(path))
         await writer.drain()
         return reader, writer
+
+    def head(self, path: str) -> bytes:
+        """A call as it is sent."""
+        key = self.api.world.key
+        return f"GET {path} HTTP/1.1\r\nHost: gate\r\nAuthorization: Bearer {key}\r\n\r\n".encode()
 
 
 @asynccontextmanager
@@ -134,3 +138,66 @@ def test_a_process_told_to_end_answers_who_waits_first(tmp_path: Path) -> None:
         server.end(signal.SIGTERM)
         status, answer = waiting.result(PATIENCE)
     assert (status, answer["status"]) == (200, "pending_review")
+
+
+async def test_a_held_answer_needs_no_task(api: Api) -> None:
+    decision = await api.ask()
+    async with served(api) as gate:
+        reader, writer = await gate.get(f"{DECISIONS}?wait=60&thread_id={decision['thread_id']}")
+        await until(lambda: api.context.holds.count == 1 and not gate.server.server_state.tasks)
+        await api.review(decision)
+        _, body = await body_of(reader)
+        writer.close()
+    assert json.loads(body)["status"] == "approved"
+
+
+async def test_a_connection_goes_on_after_a_held_answer(api: Api) -> None:
+    decision = await api.ask()
+    async with served(api) as gate:
+        reader, writer = await gate.get(f"{DECISIONS}?wait=60&thread_id={decision['thread_id']}")
+        await until(lambda: api.context.holds.count == 1)
+        await api.review(decision, "request_changes")
+        first = json.loads((await body_of(reader))[1])
+        writer.write(gate.head(f"{DECISIONS}?thread_id={decision['thread_id']}"))
+        second = json.loads((await body_of(reader))[1])
+        writer.close()
+    assert first == second
+
+
+async def test_a_request_behind_a_held_answer_waits_for_it(api: Api) -> None:
+    decision = await api.ask()
+    async with served(api) as gate:
+        reader, writer = await gate.get(f"{DECISIONS}?wait=60&thread_id={decision['thread_id']}")
+        writer.write(gate.head("/healthz"))
+        await until(lambda: api.context.holds.count == 1)
+        await api.review(decision)
+        answers = [json.loads((await body_of(reader))[1])["status"] for _ in range(2)]
+        writer.close()
+    assert answers == ["approved", "ok"]
+
+
+async def test_a_key_replaced_while_its_answer_is_held_is_told_nothing_on_the_wire(api: Api) -> None:
+    decision = await api.ask()
+    async with served(api) as gate:
+        reader, writer = await gate.get(f"{DECISIONS}?wait=60&thread_id={decision['thread_id']}")
+        await until(lambda: api.context.holds.count == 1)
+        await api.world.rotate()
+        await api.review(decision)
+        head, body = await body_of(reader)
+        writer.close()
+    assert (head.split()[1], json.loads(body)["code"]) == (b"401", "unauthenticated")
+    assert b"x-gate" not in head.lower()
+    assert (api.context.holds.count, api.world.gate.wakeups.count) == (0, 0)
+
+
+async def test_what_is_kept_is_sent_with_each_callers_own_request_id(api: Api) -> None:
+    decision = await api.approved()
+    async with served(api) as gate:
+        reader, writer = await gate.get(f"{DECISIONS}?thread_id={decision['thread_id']}")
+        heads = [(await body_of(reader))[0]]
+        writer.write(gate.head(f"{DECISIONS}?thread_id={decision['thread_id']}"))
+        heads.append((await body_of(reader))[0])
+        writer.close()
+    ids = [next(line for line in head.split(b"\r\n") if line.startswith(b"x-request-id")) for head in heads]
+    assert ids[0] != ids[1]
+    assert all(head.count(b"x-request-id") == 1 and b"cache-control: no-store" in head for head in heads)
