@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Final, Protocol
 
-from bench import decisions, deliveries, expiry, growth, longpoll, nodes, noisy, proofs, reads, startup
+from bench import decisions, deliveries, expiry, growth, longpoll, nodes, noisy, proofs, reads, startup, wake
 from bench.findings import save_lines
 from bench.loader import Loader
 from bench.processes import raise_file_limit, workspace
@@ -25,6 +25,7 @@ MEASUREMENTS: Final[dict[str, Measurement]] = {
     "reads": reads.measure,
     "longpoll": longpoll.measure,
     "noisy": noisy.measure,
+    "wake": wake.measure,
     "growth": growth.measure,
     "startup": startup.measure,
     "expiry": expiry.measure,

@@ -54,13 +54,16 @@ class Server:
 
 
 @contextmanager
-def serving(database: Path | str, *, store_nothing: bool = False, send_nothing: bool = False) -> Iterator[Server]:
+def serving(
+    database: Path | str, *, store_nothing: bool = False, send_nothing: bool = False, tell_nothing: bool = False
+) -> Iterator[Server]:
     """The gate on a database, a file or an address, until the block ends. ``send_nothing``: webhooks stay in the
-    outbox."""
+    outbox. ``tell_nothing``: other nodes hear of no commit."""
     port = free_port()
     url = f"sqlite:///{database}" if isinstance(database, Path) else database
     command = [sys.executable, "-m", "bench.serving", url, str(port)]
     command += ["--store-nothing"] * store_nothing + ["--send-nothing"] * send_nothing
+    command += ["--tell-nothing"] * tell_nothing
     with running(command) as process:
         wait_until_healthy(port, process)
         yield Server(port, process)

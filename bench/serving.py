@@ -1,13 +1,13 @@
 """The server's process: the gate's own wiring, plus the routes that only a measurement needs.
 
-usage: python -m bench.serving DATABASE PORT [--store-nothing] [--send-nothing]
+usage: python -m bench.serving DATABASE PORT [--store-nothing] [--send-nothing] [--tell-nothing]
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -27,7 +27,7 @@ from stacksona_gate.logs import configure_logging
 from stacksona_gate.service import reviews
 from stacksona_gate.service.gate import Gate
 from stacksona_gate.service.installation import DEFAULT_TENANT
-from stacksona_gate.store.base import DatabaseStore, Stored, Submission, Submitted, Tx
+from stacksona_gate.store.base import Change, DatabaseStore, Stored, Submission, Submitted, Tx
 from stacksona_gate.store.postgres import PostgresStore
 from stacksona_gate.store.sqlite import SQLiteStore
 
@@ -115,14 +115,28 @@ def _send_nothing() -> None:
     wiring.delivering = delivering
 
 
+def _tell_nothing() -> None:
+    from stacksona_gate.store import postgres
+    from stacksona_gate.store.postgres_changes import Notifier
+
+    class Silent(Notifier):
+        def tell(self, changes: Sequence[Change]) -> None:
+            """As if every notification were lost."""
+
+    postgres.Notifier = Silent  # type: ignore[attr-defined]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("database")
     parser.add_argument("port", type=int)
     parser.add_argument("--store-nothing", action="store_true")
     parser.add_argument("--send-nothing", action="store_true")
+    parser.add_argument("--tell-nothing", action="store_true")
     given = parser.parse_args()
     _add_routes()
+    if given.tell_nothing:
+        _tell_nothing()
     if given.send_nothing:
         _send_nothing()
     if given.store_nothing:
