@@ -59,7 +59,7 @@ class Settings:
     access_log: str = _setting(  # type: ignore[assignment]
         "failures", "Calls that get a log line: failures (status 500 and above), all or none"
     )
-    held_requests: int = _setting(1000, "Answers held open at once per agent")  # type: ignore[assignment]
+    held_requests: int = _setting(1000, "Answers held open at once per agent, by all nodes together")  # type: ignore[assignment]
     discovered_tools: int = _setting(500, "Unknown tool names kept per workspace")  # type: ignore[assignment]
     tenant_requests_per_second: int = _setting(  # type: ignore[assignment]
         0, "Calls per second of a workspace's agents and verifiers together, unless it has a limit of its own; 0: none"

@@ -41,11 +41,11 @@ from stacksona_gate.domain.errors import GateError, Invalid
 from stacksona_gate.domain.tenants import TenantLimits
 from stacksona_gate.domain.times import DAY
 from stacksona_gate.faultpoints import fault_points
-from stacksona_gate.service.decisions import Holds
 from stacksona_gate.service.deliveries import delete_over, list_over
 from stacksona_gate.service.directory import Directory
 from stacksona_gate.service.environment import Environment, Limits
 from stacksona_gate.service.gate import Gate
+from stacksona_gate.service.holds import TELL_SECONDS, Holds, SharedHolds
 from stacksona_gate.service.installation import DEFAULT_TENANT, ensure_installation, read_keyring, read_keys
 from stacksona_gate.service.log_keys import ensure_log_key
 from stacksona_gate.service.people import FAILURE_WINDOW, new_setup_code
@@ -237,7 +237,7 @@ async def serve(settings: Settings, host: str, port: int, *, ready: Ready | None
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
         server = GateServer(config, context, notice_seconds=settings.drain_seconds)
-        async with background(gate), delivering(gate, settings):
+        async with background(gate, context.holds), delivering(gate, settings):
             waiting = asyncio.create_task(_when_started(server, gate, ready))
             await server.serve()
             waiting.cancel()
@@ -264,15 +264,19 @@ async def _when_started(server: uvicorn.Server, gate: Gate, ready: Ready | None)
 
 
 @asynccontextmanager
-async def background(gate: Gate) -> AsyncIterator[None]:
+async def background(gate: Gate, holds: Holds) -> AsyncIterator[None]:
     """What runs beside the answers: expiry and reminders, and clearing out what is over."""
-    sealer = Sealer(gate)
+    sealer, shared = Sealer(gate), SharedHolds(gate, holds)
     tasks = [
         asyncio.create_task(keep_sweeping(gate)),
         asyncio.create_task(repeat(lambda: clear_out(gate), HOUSEKEEPING_SECONDS)),
         asyncio.create_task(repeat(lambda: tend_partitions(gate), PARTITION_SECONDS)),
         asyncio.create_task(repeat(sealer.round, SEAL_SECONDS)),
+<<<<<<< HEAD
         asyncio.create_task(repeat(gate.quotas.round, ROUND_SECONDS)),
+=======
+        asyncio.create_task(repeat(shared.round, TELL_SECONDS)),
+>>>>>>> 715169e (Limits on held answers and discovered tools hold over all nodes; migrations, batches and the guide to several nodes, with tests)
     ]
     try:
         yield
@@ -282,6 +286,7 @@ async def background(gate: Gate) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
         with contextlib.suppress(GateError):
             await sealer.stop()
+            await shared.stop()
 
 
 @asynccontextmanager

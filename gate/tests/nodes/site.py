@@ -129,11 +129,16 @@ class Site:
 
     def start(self, name: str, url: str = "", **settings: str) -> Node:
         """A node more, answering."""
+        node = self.begin(name, url, **settings)
+        node.process.line("Stacksona Gate on", str(node.port))
+        return node
+
+    def begin(self, name: str, url: str = "", **settings: str) -> Node:
+        """As ``start``, without waiting for it."""
         port = free_port()
         given = {"STACKSONA_SECRET_KEY": SECRET, "STACKSONA_ALLOWED_NETWORKS": "127.0.0.0/8"}
         arguments = (COMMAND, "serve", "--port", str(port), "--database", url or self.url)
         process = self.stack.enter_context(running(*arguments, **given | settings))
-        process.line("Stacksona Gate on", str(port))
         node = self.nodes[name] = Node(port, process)
         return node
 
@@ -168,13 +173,18 @@ def site_of_all_ways() -> Iterator[Site]:
     """A first node, and one for each way of hearing of it."""
     with site_of() as site:
         site.start("first")
-        parts = conninfo_to_dict(server(18))
-        site.wire = site.stack.enter_context(wire(str(parts["host"]), int(str(parts["port"]))))
         site.start(TOLD)
-        site.start(LOST, site.wire.url(site.name))
+        site.start(LOST, started_beside(site).url(site.name))
         site.start(POOLED, pooler().url(site.name))
         site.first.done("PUT", "policy", site.admin, POLICY)
         yield site
+
+
+def started_beside(site: Site) -> Wire:
+    """A wire to the site's server."""
+    parts = conninfo_to_dict(server(18))
+    site.wire = site.stack.enter_context(wire(str(parts["host"]), int(str(parts["port"]))))
+    return site.wire
 
 
 POLICY: Final = {

@@ -6,7 +6,7 @@ import http.client
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import pytest
@@ -26,8 +26,9 @@ class Waiting:
 
     def begin(self, call: Callable[[], tuple[int, Json]]) -> None:
         def wait() -> None:
-            status, body = call()
-            self.answers.append((time.monotonic(), status, body))
+            with suppress(OSError):  # the node may be killed meanwhile
+                status, body = call()
+                self.answers.append((time.monotonic(), status, body))
 
         self.thread = threading.Thread(target=wait, daemon=True)
         self.thread.start()

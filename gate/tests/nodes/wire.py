@@ -63,12 +63,12 @@ class Statements:
 
 @dataclass(slots=True)
 class Wire:
-    """``lost``: how many notifications did not arrive because of it. ``asked``: every statement, in order."""
+    """``lost``: how many notifications did not arrive because of it. ``asked``: every statement in order, with the
+    connection that it came over."""
 
     port: int
-    asked: list[str] = field(default_factory=list)
+    asked: list[tuple[int, str]] = field(default_factory=list)
     lost: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
     _sockets: list[socket.socket] = field(default_factory=list)
 
     def url(self, database: str) -> str:
@@ -80,9 +80,18 @@ class Wire:
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
 
-    def note(self, statement: str) -> None:
-        with self._lock:
-            self.asked.append(statement)
+    def transactions(self, part: str) -> list[list[str]]:
+        """The statements of each committed transaction that has one with ``part`` in it, without its begin and end."""
+        found, running = list[list[str]](), dict[int, list[str]]()
+        for connection, statement in list(self.asked):
+            if statement.startswith("BEGIN"):
+                running[connection] = []
+            elif statement == "COMMIT":
+                done = running.pop(connection, [])
+                found += [done] if any(part in one for one in done) else []
+            else:
+                running.setdefault(connection, []).append(statement)
+        return found
 
     def _join(self, client: socket.socket, server: socket.socket) -> None:
         self._sockets += [client, server]
@@ -90,7 +99,7 @@ class Wire:
             threading.Thread(target=pump, args=(client, server), daemon=True).start()
 
     def _ask(self, client: socket.socket, server: socket.socket) -> None:
-        messages, statements = Messages(startup=True), Statements(self.note)
+        messages, statements = Messages(startup=True), Statements(lambda one: self.asked.append((id(client), one)))
         for data in _received(client):
             for letter, message in messages.cut(data):
                 statements.note(letter, message)

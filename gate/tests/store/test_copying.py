@@ -134,6 +134,7 @@ async def lived_in(w: World) -> None:
         tx.tenants.set_setting(TENANT, "odd", ODD)
         tx.agents.update(replace(w.agent, reviewers=(rita,)))
         tx.leases.take("seal default", "nobody", now, 0)
+        tx.nodes.say("node_1", "{}", now, 0)
         tx.notices.insert(Notice(0, TENANT, "ntc_1", "test", ODD, "{}", now))
         tx.webhooks.insert_attempt(Attempt(TENANT, "msg_1", 1, now, 5, None, "refused", ODD))
 

@@ -12,8 +12,9 @@ from stacksona_gate.domain.audit import Actor
 from stacksona_gate.domain.errors import Forbidden, Unauthenticated
 from stacksona_gate.domain.people import User, may_administer, may_audit
 from stacksona_gate.service.administration import acting_admin
-from stacksona_gate.service.decisions import DrainFlag, Holds
+from stacksona_gate.service.decisions import DrainFlag
 from stacksona_gate.service.gate import Gate
+from stacksona_gate.service.holds import Holds
 from stacksona_gate.service.people import Person, person_of_session, person_of_token, still
 from stacksona_gate.service.sessions import CSRF_HEADER, cookie_name, require_csrf
 from stacksona_gate.service.transactions import Tx

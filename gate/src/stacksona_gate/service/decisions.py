@@ -7,8 +7,14 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final
 
+<<<<<<< HEAD
 from stacksona_gate.domain.errors import NotFound, TooMany
 from stacksona_gate.domain.requests import Request, ThreadFilter
+=======
+from stacksona_gate.domain.decisions import etag, polled_decision
+from stacksona_gate.domain.errors import NotFound
+from stacksona_gate.domain.requests import Request, Review, ThreadFilter, approval_state
+>>>>>>> 715169e (Limits on held answers and discovered tools hold over all nodes; migrations, batches and the guide to several nodes, with tests)
 from stacksona_gate.domain.times import SECOND
 from stacksona_gate.service.directory import Caller
 from stacksona_gate.service.gate import Gate
@@ -37,32 +43,6 @@ async def read_decision(gate: Gate, caller: Caller, selector: Selector) -> Polle
     read with. Raises Unauthenticated, Forbidden, NotFound.
     """
     return _told(gate, await _current(gate, caller, selector))
-
-
-class Holds:
-    """Answers held open, per agent."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._held: dict[str, int] = {}
-
-    def enter(self, agent_id: str) -> None:
-        """Raises TooMany."""
-        held = self._held.get(agent_id, 0)
-        if held >= self._most:
-            raise TooMany(f"this agent holds {held} answers open already: wait for some of them", retry_after=1)
-        self._held[agent_id] = held + 1
-
-    def leave(self, agent_id: str) -> None:
-        left = self._held[agent_id] - 1
-        if left:
-            self._held[agent_id] = left
-        else:
-            del self._held[agent_id]
-
-    @property
-    def count(self) -> int:
-        return sum(self._held.values())
 
 
 class DrainFlag:

@@ -52,7 +52,7 @@ class Limits:
     """Each is a setting."""
 
     held_requests: int = 1000
-    """Answers held open at once per agent."""
+    """Answers held open at once per agent, by all processes together."""
     discovered_tools: int = 500
     """Unknown tool names kept per tenant."""
     thread_lasts: int = DAY

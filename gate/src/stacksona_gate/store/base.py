@@ -30,7 +30,7 @@ from stacksona_gate.domain.requests import (
 )
 from stacksona_gate.domain.tenants import OperatorKey
 from stacksona_gate.store.evidence import Contents, Log, Wrapping
-from stacksona_gate.store.outbox import Leases, Notices, Webhooks
+from stacksona_gate.store.outbox import Leases, Nodes, Notices, Webhooks
 from stacksona_gate.telemetry.measures import SIZES, USUAL, Histogram
 
 T = TypeVar("T")
@@ -500,6 +500,8 @@ class Tx(Protocol):
     def erasure(self) -> Erasure: ...
     @property
     def leases(self) -> Leases: ...
+    @property
+    def nodes(self) -> Nodes: ...
     @property
     def log(self) -> Log: ...
     @property

@@ -94,13 +94,26 @@ def _insert(rows: Rows, submissions: Sequence[Submission]) -> None:
         request = submission.request
         if submission.attachments:
             ConversationQueries(rows).insert_attachments(request.tenant_id, submission.attachments)
-        if submission.discovered is not None:
-            _discover(rows, submission.discovered, submission.discovered_most, request)
         if request.thread_id is not None:
             rows.changes.append(Change(request.tenant_id, request.id))
+    unheard = [submission for submission in submissions if submission.discovered is not None]
+    # In one order, so that no two batches wait for each other.
+    for submission in sorted(unheard, key=lambda one: one.request.tenant_id):
+        _discover(rows, submission.discovered or "", submission.discovered_most, submission.request)
 
 
 def _discover(rows: Rows, tool_name: str, most: int, request: Request) -> None:
+    """Keeps a tool that is new as long as there is room; only that is done by one batch at a time."""
+    known = rows.one(
+        "SELECT EXISTS (SELECT 1 FROM discovered_tools WHERE tenant_id = $1 AND name = $2)"
+        " OR (SELECT COUNT(*) FROM discovered_tools WHERE tenant_id = $1) >= $3",
+        request.tenant_id,
+        tool_name,
+        most,
+    )
+    if known is not None and known[0]:
+        return
+    rows.alone(f"discovered {request.tenant_id}")
     rows.run(
         "INSERT INTO discovered_tools (tenant_id, name, first_seen_at, first_agent_id) SELECT $1, $2, $3, $4"
         " WHERE (SELECT COUNT(*) FROM discovered_tools WHERE tenant_id = $1) < $5 ON CONFLICT DO NOTHING",

@@ -1,4 +1,5 @@
-"""The part of store.base that is about what leaves the gate: endpoints, deliveries, notices, and leases of work."""
+"""The part of store.base that is about what leaves the gate, and about the processes that do it: endpoints, deliveries,
+notices, leases of work, nodes."""
 
 from __future__ import annotations
 
@@ -115,3 +116,17 @@ class Leases(Protocol):
     def give_back(self, name: str, holder: str, fence: int) -> None:
         """Lets others have it at once; nothing where it was taken over."""
         ...
+
+
+class Nodes(Protocol):
+    """What the processes on one database tell each other about themselves."""
+
+    def say(self, name: str, held: str, now: int, lasts: int) -> None:
+        """What it holds open, by agent, as JSON. It counts until ``now + lasts``, microseconds."""
+        ...
+
+    def list_others(self, name: str, now: int) -> list[str]:
+        """What all others said that counts now."""
+        ...
+
+    def leave(self, name: str) -> None: ...

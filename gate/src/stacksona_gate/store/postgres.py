@@ -7,6 +7,7 @@ import contextlib
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -50,9 +51,12 @@ LOOKING_SECONDS: Final = 2.0
 first, and another one looked for."""
 PARTITION_ROWS: Final = 2_000_000
 MIGRATION_LOCK: Final = "stacksona-gate migrations"
-MIGRATION_WAIT_MILLISECONDS: Final = 3000
-"""How long a migration waits for a table that is in use before it lets the others through and tries again."""
-MIGRATION_TRIES: Final = 20
+MIGRATION_WAIT_MILLISECONDS: Final = 500
+"""How long a migration waits for a table that is in use, with every decision of other nodes behind it, before it lets
+them through and tries again."""
+MIGRATION_TRIES: Final = 120
+MIGRATION_PAUSE_SECONDS: Final = 0.5
+"""Between two tries: for those who waited behind."""
 VERSION_LEAST: Final = 150000
 
 log = logging.getLogger(__name__)
@@ -131,6 +135,7 @@ class PostgresStore:
                 except Unavailable as error:
                     if number == MIGRATION_TRIES - 1 or not _is_lock_timeout(error):
                         raise
+                    time.sleep(MIGRATION_PAUSE_SECONDS)
                 except Exception as error:
                     if number == MIGRATION_TRIES - 1 or not is_undone_by_another(error):
                         raise

@@ -212,6 +212,9 @@ class PostgresRows:
         if not self._held.issuperset(tenant_ids):
             raise ConfigurationNeeded(frozenset(tenant_ids))
 
+    def alone(self, name: str) -> None:
+        self.all("SELECT pg_advisory_xact_lock($1)", lock_number(name))
+
     def begin(self, how: str, held: frozenset[str] = frozenset()) -> None:
         """Begins a transaction. ``held``: tenants whose configuration nobody else uses or changes meanwhile."""
         self.changes = []

@@ -60,6 +60,10 @@ class Rows(Protocol):
         """Before tenants' configuration changes: waits for those that hold it, and keeps others out."""
         ...
 
+    def alone(self, name: str) -> None:
+        """Waits until nobody else who named the same is in a transaction: for what two must not count at once."""
+        ...
+
     for_update: str
     """What a SELECT ends in to hold its rows; empty where the transaction holds them anyway."""
 

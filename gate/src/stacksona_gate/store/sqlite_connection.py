@@ -151,6 +151,9 @@ class SQLiteRows:
     def change_configuration(self, tenant_ids: Sequence[str]) -> None:
         """The one writer has it."""
 
+    def alone(self, name: str) -> None:
+        """The one writer is."""
+
     def forget_keys(self) -> None:
         """A transaction that may have made a key was undone, or another process may have put one to use."""
         self.keys_in_use.clear()

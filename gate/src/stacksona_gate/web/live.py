@@ -11,8 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from stacksona_gate.domain.errors import TooMany
-from stacksona_gate.service.decisions import DrainFlag, Holds
+from stacksona_gate.service.decisions import DrainFlag
 from stacksona_gate.service.gate import Gate
+from stacksona_gate.service.holds import Holds
 from stacksona_gate.service.people import Person
 from stacksona_gate.web.pages import HEADERS
 from stacksona_gate.web.visitors import visitor

@@ -23,9 +23,9 @@ from stacksona_gate.api.routing import build_routes, not_found
 from stacksona_gate.api.watching import Watch
 from stacksona_gate.domain.requests import Request
 from stacksona_gate.service import reviews
-from stacksona_gate.service.decisions import Holds
 from stacksona_gate.service.environment import Limits
 from stacksona_gate.service.gate import Gate
+from stacksona_gate.service.holds import Holds
 
 REFUND: Final[dict[str, Any]] = {
     "tool_name": "issue_refund",

@@ -8,6 +8,7 @@ from stacksona_gate.store.queries.conversation import ConversationQueries
 from stacksona_gate.store.queries.erasure import ErasureQueries
 from stacksona_gate.store.queries.leases import LeaseQueries
 from stacksona_gate.store.queries.log import LogQueries
+from stacksona_gate.store.queries.nodes import NodeQueries
 from stacksona_gate.store.queries.people import PeopleQueries
 from stacksona_gate.store.queries.readings import ReadingQueries
 from stacksona_gate.store.queries.requests import RequestQueries
@@ -41,6 +42,7 @@ class SqlTx:
         self.installations = InstallationQueries(rows)
         self.erasure = ErasureQueries(rows)
         self.leases = LeaseQueries(rows)
+        self.nodes = NodeQueries(rows)
         self.log = LogQueries(rows)
         self.webhooks = WebhookQueries(rows)
         self.notices = NoticeQueries(rows)

@@ -1,0 +1,101 @@
+"""How many answers are held open for whom, over all processes of one database.
+
+Each counts its own; what is worth mentioning it tells the others once a second. So the limit holds over all of them but
+for what came in the last second, and for what each of them does not mention.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from typing import Final
+
+import msgspec
+
+from stacksona_gate.domain.errors import TooMany
+from stacksona_gate.domain.times import SECOND
+from stacksona_gate.service.environment import Environment
+from stacksona_gate.service.gate import Gate
+
+TELL_SECONDS: Final = 0.5
+"""Between two looks at what others hold."""
+LASTS: Final = 5 * SECOND
+"""Microseconds that what a process said counts: it was killed when it does not say it again."""
+AGAIN: Final = 2 * SECOND
+"""Microseconds after which it is said again, unchanged."""
+MENTIONED: Final = 20
+"""Who holds less than this part of the limit at one process is not mentioned to the others."""
+
+_HELD: Final = msgspec.json.Decoder(dict[str, int])
+
+log = logging.getLogger(__name__)
+
+
+class Holds:
+    """Answers held open, per agent or person."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._held: dict[str, int] = {}
+        self.elsewhere: Counter[str] = Counter()
+        """By other processes, as they last said."""
+
+    def enter(self, owner: str) -> None:
+        """Raises TooMany."""
+        held = self._held.get(owner, 0)
+        if held + self.elsewhere[owner] >= self._most:
+            raise TooMany(
+                f"this agent holds {held + self.elsewhere[owner]} answers open already: wait for some of them",
+                retry_after=1,
+            )
+        self._held[owner] = held + 1
+
+    def leave(self, owner: str) -> None:
+        left = self._held[owner] - 1
+        if left:
+            self._held[owner] = left
+        else:
+            del self._held[owner]
+
+    @property
+    def count(self) -> int:
+        return sum(self._held.values())
+
+    def worth_mentioning(self) -> dict[str, int]:
+        """Who holds so much of the limit here that other processes have to know."""
+        least = max(1, self._most // MENTIONED)
+        return {owner: held for owner, held in self._held.items() if held >= least}
+
+
+class SharedHolds:
+    """Tells other processes what this one holds, and asks what they do."""
+
+    def __init__(self, gate: Gate, holds: Holds) -> None:
+        self._gate = gate
+        self._holds = holds
+        self._name = gate.env.id("node_", gate.env.now())
+        self._said: dict[str, int] = {}
+        self._said_at = 0
+
+    async def round(self) -> None:
+        """Raises Unavailable. A process that holds little writes nothing."""
+        env = self._gate.env
+        await self._say(env, self._holds.worth_mentioning(), env.now())
+        others = await self._gate.store.read(lambda tx: tx.nodes.list_others(self._name, env.now()))
+        elsewhere: Counter[str] = Counter()
+        for held in others:
+            elsewhere.update(_HELD.decode(held))
+        self._holds.elsewhere = elsewhere
+
+    async def _say(self, env: Environment, held: dict[str, int], now: int) -> None:
+        is_fresh = 0 <= now - self._said_at < AGAIN
+        if held == self._said and (is_fresh or not held):
+            return
+        text = msgspec.json.encode(held).decode()
+        await self._gate.store.write(lambda tx: tx.nodes.say(self._name, text, now, LASTS), holds=True)
+        self._said, self._said_at = held, now
+
+    async def stop(self) -> None:
+        """What this process held is over. Raises Unavailable."""
+        if self._said_at:
+            await self._gate.store.write(lambda tx: tx.nodes.leave(self._name), holds=True)
