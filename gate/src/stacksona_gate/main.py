@@ -272,11 +272,8 @@ async def background(gate: Gate, holds: Holds) -> AsyncIterator[None]:
         asyncio.create_task(repeat(lambda: clear_out(gate), HOUSEKEEPING_SECONDS)),
         asyncio.create_task(repeat(lambda: tend_partitions(gate), PARTITION_SECONDS)),
         asyncio.create_task(repeat(sealer.round, SEAL_SECONDS)),
-<<<<<<< HEAD
         asyncio.create_task(repeat(gate.quotas.round, ROUND_SECONDS)),
-=======
         asyncio.create_task(repeat(shared.round, TELL_SECONDS)),
->>>>>>> 715169e (Limits on held answers and discovered tools hold over all nodes; migrations, batches and the guide to several nodes, with tests)
     ]
     try:
         yield

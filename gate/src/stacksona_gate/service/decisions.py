@@ -7,14 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final
 
-<<<<<<< HEAD
-from stacksona_gate.domain.errors import NotFound, TooMany
-from stacksona_gate.domain.requests import Request, ThreadFilter
-=======
-from stacksona_gate.domain.decisions import etag, polled_decision
 from stacksona_gate.domain.errors import NotFound
-from stacksona_gate.domain.requests import Request, Review, ThreadFilter, approval_state
->>>>>>> 715169e (Limits on held answers and discovered tools hold over all nodes; migrations, batches and the guide to several nodes, with tests)
+from stacksona_gate.domain.requests import Request, ThreadFilter
 from stacksona_gate.domain.times import SECOND
 from stacksona_gate.service.directory import Caller
 from stacksona_gate.service.gate import Gate

@@ -12,12 +12,7 @@ from stacksona_gate.domain.agents import Agent
 from stacksona_gate.domain.audit import UNKNOWN
 from stacksona_gate.domain.errors import GateError, Invalid, OverLimit, Unauthenticated, Unavailable
 from stacksona_gate.domain.ids import is_task_id
-<<<<<<< HEAD
-from stacksona_gate.service.decisions import DrainFlag, Holds
-=======
-from stacksona_gate.domain.times import SECOND
 from stacksona_gate.service.decisions import DrainFlag
->>>>>>> 715169e (Limits on held answers and discovered tools hold over all nodes; migrations, batches and the guide to several nodes, with tests)
 from stacksona_gate.service.directory import Caller
 from stacksona_gate.service.gate import Gate
 from stacksona_gate.service.holds import Holds

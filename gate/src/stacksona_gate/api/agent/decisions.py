@@ -18,7 +18,6 @@ from stacksona_gate.domain.times import parse_rfc3339, rfc3339_or_none
 from stacksona_gate.service.approvals import Attempt, redeem, redeemer
 from stacksona_gate.service.decisions import (
     HeldDecision,
-    Holds,
     Selector,
     hold_decision,
     list_decisions,
@@ -26,6 +25,7 @@ from stacksona_gate.service.decisions import (
     stream_decision,
 )
 from stacksona_gate.service.directory import Caller
+from stacksona_gate.service.holds import Holds
 from stacksona_gate.service.kept_answers import Polled
 
 PAYLOAD_TYPE = "application/vnd.stacksona.payload+json"
