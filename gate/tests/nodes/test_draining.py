@@ -200,9 +200,11 @@ def test_control_c_gives_no_notice(site: Site) -> None:
 
 
 def test_a_third_signal_waits_for_nobody(site: Site) -> None:
+    _, key = site.agent()
     node = site.start("forced", STACKSONA_DRAIN_SECONDS="600")
     with socket.create_connection(("127.0.0.1", node.port)) as caller:
-        caller.sendall(b"POST /api/agent/tasks/t/requests HTTP/1.1\r\nHost: gate\r\nContent-Length: 9\r\n\r\n")
+        head = f"POST /api/agent/tasks/t/requests HTTP/1.1\r\nHost: gate\r\nAuthorization: Bearer {key}\r\n"
+        caller.sendall(f"{head}Content-Length: 9\r\n\r\n".encode())  # and never the nine bytes
         for seen in (lambda: refuses(node), lambda: lets_nobody_in(node), lambda: True):
             node.process.process.send_signal(signal.SIGTERM)
             until(seen)  # so that they are three
