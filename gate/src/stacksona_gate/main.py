@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
@@ -61,6 +62,7 @@ from stacksona_gate.store.copying import Copied as Copied  # the command line pr
 from stacksona_gate.store.copying import Side, copy, require_empty
 from stacksona_gate.store.sqlite import SQLiteStore
 from stacksona_gate.store.sqlite_copying import SQLiteSide
+from stacksona_gate.telemetry.spans import Spans, spans_of
 from stacksona_gate.web.routes import missing
 from stacksona_gate.web.routes import routes as web_routes
 
@@ -194,7 +196,7 @@ GARBAGE_EVERY: Final = 20_000
 def build_app(gate: Gate, access_log: str = "none") -> tuple[ASGIApp, Context]:
     """Everything that is served. ``access_log``: as the setting."""
     context = Context(gate, Holds(gate.env.limits.held_requests))
-    watch = Watch(gate.env.measures, access_log)
+    watch = Watch(gate.env.measures, access_log, gate.env.spans)
     routes = [
         *build_routes(AGENT_OPERATIONS, context, context.refused, watch),
         *build_routes(operations.OPERATIONS, context, watch=watch),
@@ -221,7 +223,9 @@ async def serve(settings: Settings, host: str, port: int, *, ready: Ready | None
     """
     tune_interpreter()
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    async with opened(settings, url) as gate:
+    async with tracing() as spans, opened(settings, url) as gate:
+        gate.env = replace(gate.env, spans=spans)
+        gate.store.trace(spans)
         app, context = build_app(gate, settings.access_log)
         config = uvicorn.Config(
             app,
@@ -243,6 +247,20 @@ async def serve(settings: Settings, host: str, port: int, *, ready: Ready | None
             waiting.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await waiting
+
+
+@asynccontextmanager
+async def tracing() -> AsyncIterator[Spans | None]:
+    """Spans as the standard ``OTEL_…`` variables ask for them, the last ones sent at the end. Raises Invalid."""
+    try:
+        spans = spans_of(os.environ)
+    except ValueError as error:
+        raise Invalid(str(error)) from None
+    try:
+        yield spans
+    finally:
+        if spans is not None:
+            await asyncio.to_thread(spans.close)
 
 
 def tune_interpreter() -> None:

@@ -248,3 +248,10 @@ def test_pausing_rejects_what_waits_as_the_guide_says(house: House) -> None:
     house.shell(f"export STACKSONA_DATABASE_URL={house.database}\n{resume}")
     again = house.refund("40")
     assert again.end(0) == 0
+
+
+def test_the_call_of_the_guide_to_logs_gets_its_name_back(house: House) -> None:
+    curl = next(text for text in blocks(page("docs/how-to/logs.md"), "sh") if "curl" in text)
+    head, _, body = house.shell(curl.replace("curl -sS", "curl -sSi")).replace("\r", "").partition("\n\n")
+    assert "x-request-id: run-7" in head.lower()
+    assert json.loads(body)["status"] in ("allow", "pending_review")

@@ -56,7 +56,7 @@ class Call(Trace):
         self.request_id = self.http_request_id = request_id
         # As Trace has them: made here, because every decision passes through it.
         self.traceparent = read_traceparent(headers, scope["headers"]) if TRACEPARENT in headers else None
-        self.tenant_id = None
+        self.tenant_id = self.span = None
         self.about = NOTHING
         self.route: str | None = None
         """Where metrics count it, when not where its operation is counted: an answer that was held."""
@@ -238,6 +238,8 @@ class Endpoint:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         call = Call(scope, receive, named(headers), headers)
         CURRENT.set(call)  # of this call's own task
+        if self._watched.spans is not None:
+            self._watched.spans.begin(call, self._watched.name)
         await self.answer(call, self._handler(call), send, begun)
 
     async def answer(self, call: Call, work: Awaitable[Answered], send: Send, begun: float) -> None:
@@ -278,9 +280,9 @@ class Endpoint:
         else:
             await self.answer(call, call.while_connected(parked.wait()), send, begun)
 
-    def gone(self, begun: float, route: str | None) -> None:
-        """Counts a caller that hung up."""
-        self._watched.opened(GONE, begun, route)
+    def gone(self, begun: float, route: str | None, trace: Trace | None = None) -> None:
+        """Counts a caller that hung up. ``trace``: of the call, where it is not the running task's."""
+        self._watched.opened(GONE, begun, route, trace)
 
     async def _refused(self, call: Call, error: GateError) -> Reply:
         if error.kind == "too_many":
@@ -300,6 +302,7 @@ class _Parked:
         self._held = held
         self._client = call.scope.get("client")
         self._trace = Trace(call.http_request_id, call.traceparent, call.tenant_id, call.about)  # the call is large
+        self._trace.span = call.span
         self._route = call.route
         self._begun = begun
 
@@ -308,6 +311,7 @@ class _Parked:
         CURRENT.set(trace)  # of this task; who woke it belongs to another call
         call = Call({"method": scope["method"], "client": self._client}, receive, trace.http_request_id or "", {})
         call.traceparent, call.tenant_id, call.about = trace.traceparent, trace.tenant_id, trace.about
+        call.span = trace.span
         call.route = self._route
         await self._endpoint.answer(call, self._look(), send, self._begun)
 
@@ -328,7 +332,7 @@ class _Parked:
 
     def gone(self) -> None:
         self._held.close()
-        self._endpoint.gone(self._begun, self._route)
+        self._endpoint.gone(self._begun, self._route, self._trace)
 
     async def wait(self) -> Reply:
         """For a server that knows no better way."""

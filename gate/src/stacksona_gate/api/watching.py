@@ -9,6 +9,8 @@ from time import perf_counter
 from typing import Final
 
 from stacksona_gate.telemetry.measures import Histogram, Measures
+from stacksona_gate.telemetry.spans import Spans
+from stacksona_gate.telemetry.trace import CURRENT, Trace
 
 GONE: Final = 499
 """Counted for a caller that hung up before it was answered; never sent."""
@@ -24,11 +26,12 @@ class Watch:
 
     measures: Measures = field(default_factory=Measures)
     access_log: str = "none"
+    spans: Spans | None = None
 
     def of(self, name: str, route: str) -> Watched:
         """``name``: method and pattern of the path, which hold nothing of the caller. ``route``: the metrics' label."""
         answers, seconds = self.measures.answers(route), self.measures.histogram(route)
-        return Watched(self.measures, name, answers, seconds, LINES_FROM[self.access_log])
+        return Watched(self.measures, name, answers, seconds, LINES_FROM[self.access_log], self.spans)
 
 
 @dataclass(slots=True)
@@ -40,19 +43,27 @@ class Watched:
     answers: Counter[int]
     seconds: Histogram
     lines_from: int
+    spans: Spans | None
 
     def done(self, status: int, begun: float) -> None:
         """Answered at once. ``begun``: perf_counter when the call came."""
         took = perf_counter() - begun
         self.answers[status] += 1
         self.seconds.observe(took)
+        if self.spans is not None:
+            self.spans.end(CURRENT.get(), status)
         if status >= self.lines_from:
             self._line(status, took)
 
-    def opened(self, status: int, begun: float, route: str | None = None) -> None:
-        """An answer that was held, or that goes on: how long it took says nothing about the gate."""
+    def opened(self, status: int, begun: float, route: str | None = None, trace: Trace | None = None) -> None:
+        """An answer that was held, or that goes on: how long it took says nothing about the gate.
+
+        ``trace``: of the call, where it is not the running task's.
+        """
         answers = self.answers if route is None else self.measures.answers(route)
         answers[status] += 1
+        if self.spans is not None:
+            self.spans.end(trace or CURRENT.get(), status)
         if status >= self.lines_from:
             self._line(status, perf_counter() - begun)
 

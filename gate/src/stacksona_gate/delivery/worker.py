@@ -209,9 +209,14 @@ class DeliveryWorker:
 
     async def _deliver(self, claim: Claim) -> None:
         key, at = _key(claim), self._gate.env.now()
-        CURRENT.set(_trace(claim.delivery))  # of this call's own task
+        trace, spans = _trace(claim.delivery), self._gate.env.spans
+        CURRENT.set(trace)  # of this call's own task
+        if spans is not None:
+            spans.begin(trace, f"webhook {claim.delivery.event}", outgoing=True)
         try:
-            result = await self._called(claim, at)
+            result = await self._called(claim, at, trace)
+            if spans is not None:
+                spans.end(trace, result.status, failed=not result.is_success)
             self._gate.env.reached("delivery.sent")
             await self._record(claim, result)
             self._gate.env.reached("delivery.recorded")
@@ -224,13 +229,13 @@ class DeliveryWorker:
                 del self._flying[key]
             self._wake.set()
 
-    async def _called(self, claim: Claim, at: int) -> Result:
+    async def _called(self, claim: Claim, at: int, trace: Trace) -> Result:
         """Never raises but when it is broken off: whatever goes wrong is a failed attempt, and is seen as one."""
         delivery = claim.delivery
         try:
             secrets = opened_secrets(self._gate.root, delivery.endpoint_id, claim.secrets)
             body = delivery.body.encode()
-            headers = {"content-type": "application/json", **_traced(delivery)}
+            headers = {"content-type": "application/json", **_traced(trace)}
             headers |= signed_headers(secrets, delivery.id, at, body)
             answer = await self._sender.send(claim.url, headers, body, seconds=self._call_seconds)
         except Unavailable:
@@ -294,9 +299,9 @@ def _trace(delivery: Delivery) -> Trace:
     return Trace(delivery.http_request_id, delivery.traceparent, delivery.tenant_id, about)
 
 
-def _traced(delivery: Delivery) -> dict[str, str]:
+def _traced(trace: Trace) -> dict[str, str]:
     """Beside the signature, not under it: who follows a trace trusts it as little as its sender."""
-    given = {"x-request-id": delivery.http_request_id, "traceparent": delivery.traceparent}
+    given = {"x-request-id": trace.http_request_id, "traceparent": trace.traceparent}
     return {name: value for name, value in given.items() if value is not None}
 
 

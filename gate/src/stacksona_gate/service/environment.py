@@ -15,6 +15,7 @@ from stacksona_gate.domain.ids import ulid
 from stacksona_gate.domain.tenants import NO_LIMITS, TenantLimits
 from stacksona_gate.domain.times import DAY
 from stacksona_gate.telemetry.measures import Measures
+from stacksona_gate.telemetry.spans import Spans
 
 
 def _nothing(point: str) -> None:
@@ -76,6 +77,7 @@ class Environment:
     randomness: Callable[[int], bytes] = field(default_factory=Randomness)
     limits: Limits = field(default_factory=Limits)
     measures: Measures = field(default_factory=Measures)
+    spans: Spans | None = None
     reached: Callable[[str], None] = _nothing
     """Told by name of the points at which a crash would matter most."""
 

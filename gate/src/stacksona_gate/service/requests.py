@@ -165,7 +165,10 @@ def decide(env: Environment, caller: Caller, task_id: str, ask: Ask, now: int) -
 def _judged(env: Environment, caller: Caller, ask: Ask) -> Verdict:
     begun = perf_counter()
     verdict = caller.configuration.policy.evaluate(_question(ask))
-    env.measures.rule_seconds.observe(perf_counter() - begun)
+    took = perf_counter() - begun
+    env.measures.rule_seconds.observe(took)
+    if env.spans is not None:
+        env.spans.decided(CURRENT.get(), took, verdict.status, verdict.reason_code)
     return verdict
 
 

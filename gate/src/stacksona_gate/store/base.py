@@ -32,6 +32,7 @@ from stacksona_gate.domain.tenants import OperatorKey
 from stacksona_gate.store.evidence import Contents, Log, Wrapping
 from stacksona_gate.store.outbox import Leases, Nodes, Notices, Webhooks
 from stacksona_gate.telemetry.measures import SIZES, USUAL, Histogram
+from stacksona_gate.telemetry.spans import Spans
 
 T = TypeVar("T")
 
@@ -594,6 +595,10 @@ class Store(Protocol):
 
     def load(self) -> Load:
         """For metrics."""
+        ...
+
+    def trace(self, spans: Spans | None) -> None:
+        """Makes a span of each commit from now on."""
         ...
 
 

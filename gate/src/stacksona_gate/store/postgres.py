@@ -37,6 +37,7 @@ from stacksona_gate.store.postgres_servers import Confirmation, Servers
 from stacksona_gate.store.postgres_transactions import SCAN_SECONDS, Line, Patience, is_undone_by_another
 from stacksona_gate.store.postgres_writer import Batches, Units
 from stacksona_gate.telemetry.measures import SIZES, USUAL, summed
+from stacksona_gate.telemetry.spans import Spans
 
 T = TypeVar("T")
 
@@ -220,6 +221,11 @@ class PostgresStore:
             for line in self._lines:  # what they know of tables, and how they plan, was read when they connected
                 line.renew()
         return done
+
+    def trace(self, spans: Spans | None) -> None:
+        writers: list[Batches | Units] = [self._batches, *self._writers]
+        for writer in writers:
+            writer.spans = spans
 
     def load(self) -> Load:
         commits = self._batches.commits + sum(writer.commits for writer in self._writers)

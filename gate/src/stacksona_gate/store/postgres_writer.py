@@ -17,6 +17,7 @@ from stacksona_gate.store.jobs import Job, Jobs, Unit, answer, asked_in, take
 from stacksona_gate.store.postgres_connection import HELD, WATCHED, ConfigurationNeeded, PostgresRows
 from stacksona_gate.store.postgres_transactions import Line, is_undone_by_another
 from stacksona_gate.telemetry.measures import SIZES, USUAL, Histogram
+from stacksona_gate.telemetry.spans import Spans
 from stacksona_gate.telemetry.trace import CURRENT
 
 TRIES: Final = 30
@@ -39,6 +40,7 @@ class Batches(threading.Thread):
         self.committed_jobs = 0
         self.batch_sizes = Histogram(SIZES)
         self.commit_seconds = Histogram(USUAL)
+        self.spans: Spans | None = None
         self._line = line
         self._publish = publish
 
@@ -73,7 +75,10 @@ class Batches(threading.Thread):
             self.commits += 1
             self.committed_jobs += len(batch)
             self.batch_sizes.observe(len(batch))
-            self.commit_seconds.observe(time.perf_counter() - begun)
+            took = time.perf_counter() - begun
+            self.commit_seconds.observe(took)
+            if self.spans is not None:
+                self.spans.committed([job.trace for job in batch], took)
             for job, result in zip(batch, results, strict=True):
                 job.result = result
             return changes
@@ -118,6 +123,7 @@ class Units(threading.Thread):
         super().__init__(name=f"gate-unit-{number}", daemon=True)
         self.commits = 0
         self.commit_seconds = Histogram(USUAL)
+        self.spans: Spans | None = None
         self._jobs = jobs
         self._line = line
         self._publish = publish
@@ -142,7 +148,10 @@ class Units(threading.Thread):
             job.error = error
         else:
             self.commits += 1
-            self.commit_seconds.observe(time.perf_counter() - begun)
+            took = time.perf_counter() - begun
+            self.commit_seconds.observe(took)
+            if self.spans is not None:
+                self.spans.committed([job.trace], took)
             if changes:
                 self._publish(changes)
         answer([job])

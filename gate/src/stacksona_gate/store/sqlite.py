@@ -24,6 +24,7 @@ from stacksona_gate.store.migrate import apply_migrations
 from stacksona_gate.store.queries.transaction import SqlTx
 from stacksona_gate.store.sqlite_connection import BUSY_MILLISECONDS, DIALECT, SQLiteRows, mapped_errors, turn
 from stacksona_gate.store.sqlite_writer import Writer
+from stacksona_gate.telemetry.spans import Spans
 
 T = TypeVar("T")
 
@@ -156,6 +157,9 @@ class SQLiteStore:
     async def tend(self, now: int, *, whatever_size: bool = False) -> list[str]:
         """A file has no partitions: what is deleted leaves free pages, and there is no vacuum to wait for."""
         return []
+
+    def trace(self, spans: Spans | None) -> None:
+        self._writer.spans = spans
 
     def load(self) -> Load:
         writer = self._writer

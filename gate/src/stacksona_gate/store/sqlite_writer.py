@@ -23,6 +23,7 @@ from stacksona_gate.store.queries.tenants import CONFIGURATION
 from stacksona_gate.store.queries.transaction import SqlTx
 from stacksona_gate.store.sqlite_connection import SQLiteRows, mapped_errors
 from stacksona_gate.telemetry.measures import SIZES, USUAL, Histogram
+from stacksona_gate.telemetry.spans import Spans
 from stacksona_gate.telemetry.trace import CURRENT
 
 IDLE_SECONDS: Final = 0.25
@@ -49,6 +50,7 @@ class Writer(threading.Thread):
         self.committed_jobs = 0
         self.batch_sizes = Histogram(SIZES)
         self.commit_seconds = Histogram(USUAL)
+        self.spans: Spans | None = None
         self._open_rows = open_rows
         self._publish = publish
         self._reached = reached
@@ -99,7 +101,10 @@ class Writer(threading.Thread):
             self.commits += 1
             self.committed_jobs += len(batch)
             self.batch_sizes.observe(len(batch))
-            self.commit_seconds.observe(time.perf_counter() - begun)
+            took = time.perf_counter() - begun
+            self.commit_seconds.observe(took)
+            if self.spans is not None:
+                self.spans.committed([job.trace for job in batch], took)
             changes += rows.changes
         except BaseException as error:
             self._roll_back()

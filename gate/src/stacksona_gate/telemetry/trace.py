@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
-from typing import Final
+from typing import Any, Final
 
 _HTTP_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
 _TRACEPARENT: Final = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.DOTALL)
@@ -28,7 +28,7 @@ NOTHING: Final[Mapping[str, str | None]] = {}
 class Trace:
     """One call, or one delivery, on its way through the gate. Made for every call, so it is small."""
 
-    __slots__ = ("about", "http_request_id", "tenant_id", "traceparent")
+    __slots__ = ("about", "http_request_id", "span", "tenant_id", "traceparent")
 
     def __init__(
         self,
@@ -42,6 +42,8 @@ class Trace:
         self.traceparent = traceparent
         self.tenant_id = tenant_id
         self.about = about
+        self.span: Any = None
+        """OpenTelemetry's, while it is open."""
 
     def fields(self) -> dict[str, str]:
         """What a log line says of it: only what is known."""

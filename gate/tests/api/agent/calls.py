@@ -167,7 +167,7 @@ _TABLES: Final = (
 def agent_app(gate: Gate) -> tuple[ASGIApp, Context]:
     """The agent API and what is around it, without pages and documents: they take a second to build."""
     context = Context(gate, Holds(gate.env.limits.held_requests))
-    watch = Watch(gate.env.measures)
+    watch = Watch(gate.env.measures, spans=gate.env.spans)
     routes = [
         *build_routes(AGENT_OPERATIONS, context, context.refused, watch),
         *build_routes(operations.OPERATIONS, context, watch=watch),
