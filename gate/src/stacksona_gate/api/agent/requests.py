@@ -15,7 +15,7 @@ from stacksona_gate.api.agent.bodies import (
     unknown_fields,
 )
 from stacksona_gate.api.agent.context import Context, decision_headers, idempotency_of, task_of
-from stacksona_gate.api.http import Call, Reply, json_reply, shown
+from stacksona_gate.api.http import Call, Header, Reply, json_reply, shown
 from stacksona_gate.domain.decisions import RETRY_AFTER
 from stacksona_gate.domain.errors import Conflict, Invalid
 from stacksona_gate.domain.requests import Request
@@ -73,20 +73,18 @@ def ask_of(body: RequestBody, warnings: tuple[str, ...]) -> Ask:
     )
 
 
-def decision_reply(answer: Answer) -> Reply:
-    """A decision with its headers; the token joins the body here."""
-    headers = decision_headers(answer)
+def decision_reply(answer: Answer, *more: Header) -> Reply:
+    """A decision with its headers; the token joins the body here. It goes out in one piece."""
+    headers = [*decision_headers(answer), *more]
     if answer.status == PENDING_REVIEW:
         headers.append((b"retry-after", str(RETRY_AFTER).encode()))
-    return Reply(decision_body(answer), headers=tuple(headers))
+    return Reply(decision_body(answer), headers=tuple(headers)).written()
 
 
 def polled_reply(polled: Polled) -> Reply:
     """A decision read back. Kept with the decision, and with it forgotten: a token is for one second's readers."""
     if not isinstance(polled.sent, Reply):
-        reply = decision_reply(polled.answer)
-        reply.headers = (*reply.headers, (b"etag", polled.etag.encode()))
-        polled.sent = reply.written()
+        polled.sent = decision_reply(polled.answer, (b"etag", polled.etag.encode()))
     return polled.sent
 
 
