@@ -78,6 +78,7 @@ def _figures(ran: Ran) -> dict[str, float]:
     arrivals = sum(1 for _ in ran.history.noted("webhook"))
     return ran.figures | {
         "webhooks arrived": arrivals,
+        "webhooks not recorded yet": sum(one.state == "pending" for one in ran.final.deliveries),
         "audit entries": len(ran.final.entries),
         "held answers judged": len(wakes),
         "slowest of them, s": round(worst, 3),

@@ -138,7 +138,6 @@ BROKEN: Final[dict[str, dict[str, Break]]] = {
     "webhooks_arrive": {
         "never arrived": lambda h, f: h.notes.pop(0),
         "never put": lambda h, f: f.deliveries.pop(1),
-        "not sent at the end": lambda h, f: delivery(f, state="pending"),
         "given up": lambda h, f: delivery(f, state="dead"),
         "not signed": lambda h, f: noted(h, is_signed=False),
         "arrived, and was never put": lambda h, f: noted(h, id="msg_9"),
@@ -247,6 +246,12 @@ def test_a_tool_that_was_opened_again_allows() -> None:
     history, final = good()
     later(history, "rule", 9.2, tool="wire_money", default="allow")
     later(history, "submit", 9.5, task="task-2", tool="wire_money", **decision(ALLOWED, "allow"))
+    assert nothing_found(history, final)
+
+
+def test_a_webhook_that_arrived_may_still_wait_to_be_recorded() -> None:
+    history, final = good()
+    delivery(final, state="pending")
     assert nothing_found(history, final)
 
 
