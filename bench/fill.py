@@ -147,6 +147,7 @@ def fill(prepared: Prepared, number: int) -> None:
                 waiting.pop(0).result()
         for future in waiting:
             future.result()
+    _go_on_after_highest(prepared)
     asyncio.run(_end(prepared, past))
     _sync(prepared)
 
@@ -226,14 +227,20 @@ def _entry(row: Row, at: int, old_id: str, new_id: str, thread_id: str | None, d
     return tuple(cells)
 
 
-def _sync(prepared: Prepared) -> None:
-    """What the fill left to caches goes to disk now, and the tables are gone through as a day's maintenance would: not
-    in a measurement."""
+def _go_on_after_highest(prepared: Prepared) -> None:
+    """Before a gate looks for what is new: else all of it would be."""
     if is_postgresql(prepared.url):
         with psycopg.connect(prepared.url, autocommit=True) as server:
             for table in ("requests", "audit", "log_leaves"):
                 last = f"(SELECT MAX(seq) FROM {table})"
                 server.execute(f"SELECT setval(pg_get_serial_sequence('{table}', 'seq'), {last})".encode())
+
+
+def _sync(prepared: Prepared) -> None:
+    """What the fill left to caches goes to disk now, and the tables are gone through as a day's maintenance would: not
+    in a measurement."""
+    if is_postgresql(prepared.url):
+        with psycopg.connect(prepared.url, autocommit=True) as server:
             server.execute("VACUUM ANALYZE")
             server.execute("CHECKPOINT")
         return

@@ -313,6 +313,17 @@ async def test_a_gate_plans_once_for_all_partitions(parted: PostgresDatabase) ->
     assert shown == ("force_generic_plan",)
 
 
+async def test_no_question_of_a_gate_is_compiled_or_shared_out(parted: PostgresDatabase) -> None:
+    store = parted.open()
+    shown = []
+    try:
+        for setting in ("jit", "max_parallel_workers_per_gather"):
+            shown += [await store.read(lambda tx, s=setting: tx.requests._rows.one(f"SHOW {s}"))]  # type: ignore[misc]
+    finally:
+        store.close()
+    assert shown == [("off",), ("0",)]
+
+
 async def test_a_gate_plans_so_from_the_round_in_which_it_learns_of_partitions(
     w: World, database: PostgresDatabase
 ) -> None:

@@ -48,6 +48,9 @@ _LOOK: Final = (
     "SELECT pg_backend_pid(), ARRAY(SELECT CAST(relname AS TEXT) FROM pg_class WHERE relkind = 'p'"
     " AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema()))"
 )
+PLANNING: Final = "SET jit = off; SET max_parallel_workers_per_gather = 0"
+"""No question of a gate is long. To compile one, or to start processes for it, took 30 ms where it takes less than one
+itself (docs/adr/0013)."""
 _RETRIED: Final = (errors.SerializationFailure, errors.DeadlockDetected)
 
 
@@ -163,6 +166,8 @@ class PostgresRows:
             raise
         # A pooler gives every transaction another session, where nothing is prepared.
         self.connection.prepare_threshold = None if self.pooled else 2
+        if not self.pooled:
+            self.connection.execute(PLANNING, prepare=False)
         if self.parted and not self.pooled:
             # Planning for many partitions costs more than running; a plan for all leaves out what it need not see.
             self.connection.execute("SET plan_cache_mode = force_generic_plan", prepare=False)

@@ -126,22 +126,19 @@ class Partitions:
         if table.follows is not None:
             wanted = [bound for bound in bounds_of(rows, table.follows) if not known or bound > known[-1]]
         else:
-            wanted = self._wanted(rows, table, now, known[-1])
+            wanted = self._wanted(rows, table, now, known)
         for bound in wanted[:MADE_MOST]:
             last = bounds_of(rows, table.name)[-1]
             attach(rows, table, new_partition(rows, table, bound), last, bound)
             yield f"{table.name} has a partition up to {table.shown(bound)}"
 
-    def _wanted(self, rows: PostgresRows, table: Parted, now: int, last: int) -> list[int]:
+    def _wanted(self, rows: PostgresRows, table: Parted, now: int, known: list[int]) -> list[int]:
         """At least one whole span is there before it is needed."""
-        at = table.now(rows, now)
-        if last - at > self._least_span(table):
+        at, last = table.now(rows, now), known[-1]
+        if len(known) > 1 and last - at > last - known[-2]:
             return []
         span = self._span(rows, table, now)
         return [last + span * number for number in range(1, MADE_MOST) if last + span * (number - 1) - at <= span]
-
-    def _least_span(self, table: Parted) -> int:
-        return self._size if table.days_most == 0 else table.days_most
 
     def _span(self, rows: PostgresRows, table: Parted, now: int) -> int:
         """Of one partition: numbers, or days."""

@@ -13,7 +13,7 @@ from stacksona_gate.domain.times import DAY
 from stacksona_gate.store.postgres_connection import PostgresRows
 
 _EPOCH: Final = date(1970, 1, 1).toordinal()
-_SAMPLE: Final = 50_000
+_SAMPLE: Final = 10_000
 """Newest rows whose age tells how fast a table grows."""
 _CHILDREN: Final = (
     "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
