@@ -6,6 +6,8 @@ import asyncio
 import ssl
 import time
 from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from gate.tests.factories import START, TENANT, Clock, World, beside, world
@@ -30,6 +32,7 @@ from stacksona_gate.delivery.fairness import CLAIMS_MOST, SLOW_SECONDS, Fairness
 from stacksona_gate.delivery.sender import Answer, Sender
 from stacksona_gate.delivery.signatures import verified
 from stacksona_gate.domain.audit import COMMAND_LINE
+from stacksona_gate.domain.errors import Unavailable
 from stacksona_gate.domain.times import HOUR
 from stacksona_gate.domain.webhooks import Due
 from stacksona_gate.service.agents import create_agent
@@ -37,6 +40,7 @@ from stacksona_gate.service.deliveries import send_test
 from stacksona_gate.service.endpoints import opened_secrets, rotate_webhook_secret
 from stacksona_gate.service.environment import Limits
 from stacksona_gate.service.webhooks import secrets_of
+from stacksona_gate.store.base import Store, Tx
 from stacksona_gate.store.sqlite_connection import SQLiteRows
 
 BEGUN = time.monotonic()
@@ -405,6 +409,46 @@ async def test_a_retry_waits_as_long_as_it_would_have_when_the_clock_is_set_back
         w.clock.advance(6)
         await w.write(lambda tx: tx.tenants.bump_config(TENANT))
         await until(lambda: len(sender.sent) == 2)
+
+
+class Away:
+    """A store whose writes fail while it is told so."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.is_away = False
+        self.refused = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def write(self, unit: Callable[[Tx], object], *, holds: bool = False) -> object:
+        if self.is_away:
+            self.refused += 1
+            raise Unavailable("away")
+        return await self._store.write(unit, holds=holds)
+
+
+async def test_a_clock_that_is_set_while_the_database_is_away_is_minded_when_it_is_back(w: World) -> None:
+    async def receiver(sent: Sent) -> Answer:
+        return NO
+
+    async def moved() -> bool:
+        (one,) = await deliveries(w)
+        return (one.due_at or 0) < START - HOUR // 2
+
+    await give_address(w)
+    store = Away(w.gate.store)
+    w.gate.store = store  # type: ignore[assignment]
+    async with working(w, receiver):
+        await a_decision(w)
+        await until(lambda: w.gate.deliveries["failed"] == 1)
+        await w.write(lambda tx: tx.tenants.bump_config(TENANT))
+        store.is_away = True
+        w.clock.advance(-HOUR // 1_000_000)
+        await until(lambda: store.refused > 0)
+        store.is_away = False
+        await until(moved)
 
 
 class Running(Clock):

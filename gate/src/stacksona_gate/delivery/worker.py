@@ -288,10 +288,11 @@ class DeliveryWorker:
     async def _mind_the_clock(self) -> None:
         """Moves what is due along with the time of day when that is set by more than half a lease."""
         gate, offset = self._gate, self._clock_offset()
-        step, self._offset = offset - self._offset, offset
+        step = offset - self._offset
         if abs(step) > self._lease // 2:
             log.warning("the clock was set by %d seconds", step // SECOND)
             await gate.store.write(lambda tx: webhooks.clock_set(tx, gate.env, self._holder, step), holds=True)
+        self._offset = offset  # only now: while the database is away the step is not forgotten
 
 
 def _trace(delivery: Delivery) -> Trace:
