@@ -11,7 +11,8 @@ from typing import Any, Final, Protocol
 
 import apsw
 import psycopg
-from gate.tests.postgres import DEBIAN, USER, PostgresServer, free_port, wheel_programs
+from gate.tests.ports import free_port
+from gate.tests.postgres import DEBIAN, USER, PostgresServer, wheel_programs
 from gate.tests.replication import Pair, kill_all, processes_of
 
 from chaos.disk import Disk

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from gate.tests.postgres import free_port
+from gate.tests.ports import free_port
 
 from chaos.client import Client
 from chaos.databases import Database, postgres, postgres_pair, sqlite_file

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
+from gate.tests.watchman import place
+
 from stacksona_gate.domain.agents import Agent, Verifier
 from stacksona_gate.domain.approvals import Redeemed, Refused
 from stacksona_gate.domain.audit import COMMAND_LINE, Entry
@@ -122,8 +124,8 @@ def any_database() -> Iterator[Database]:
 
 @contextmanager
 def sqlite_database() -> Iterator[SQLiteDatabase]:
-    with tempfile.TemporaryDirectory(prefix="gate-test-") as folder:
-        yield SQLiteDatabase(str(Path(folder) / "gate.db"))
+    with tempfile.TemporaryDirectory(prefix="gate-test-", dir=place()) as name:
+        yield SQLiteDatabase(str(Path(name) / "gate.db"))
 
 
 @dataclass(frozen=True, slots=True)

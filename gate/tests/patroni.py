@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,8 +15,10 @@ from typing import Any, Final
 
 import psycopg
 from gate.tests.docs.pages import blocks, page
-from gate.tests.postgres import DEBIAN, as_user, environment, free_port, require, unprivileged
+from gate.tests.ports import free_port
+from gate.tests.postgres import DEBIAN, as_user, environment, require, unprivileged
 from gate.tests.replication import kill_all, processes_of
+from gate.tests.watchman import new_folder
 
 PAGE: Final = "docs/how-to/patroni.md"
 NAMES: Final = ("etcd", "configuration", "patroni", "list", "database", "strict", "switchover")
@@ -30,7 +31,7 @@ SECRETS: Final = {"SUPERUSER_PASSWORD": "super-1", "REPLICATION_PASSWORD": "copy
 class Cluster:
     """Two servers; etcd has one member, as nobody here loses it."""
 
-    folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="gate-patroni-")))
+    folder: Path = field(default_factory=lambda: new_folder("gate-patroni-"))
     etcd_ports: tuple[int, int] = field(default_factory=lambda: (free_port(), free_port()))
     ports: tuple[int, int] = field(default_factory=lambda: (free_port(), free_port()))
     rest: tuple[int, int] = field(default_factory=lambda: (free_port(), free_port()))

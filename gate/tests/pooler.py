@@ -7,7 +7,6 @@ import os
 import shutil
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,17 +16,18 @@ from pathlib import Path
 from typing import Final
 
 from gate.tests.factories import PATIENCE, PostgresDatabase
+from gate.tests.ports import free_port
 from gate.tests.postgres import (
     USER,
     address,
     as_user,
     environment,
-    free_port,
     postgres_database,
     require,
     server,
     unprivileged,
 )
+from gate.tests.watchman import new_folder
 from psycopg.conninfo import conninfo_to_dict
 
 PROGRAM: Final = Path("/usr/sbin/pgbouncer")
@@ -42,7 +42,7 @@ class Pooler:
     target: str
     """The server's address."""
     settings: dict[str, str] = field(default_factory=dict)
-    folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="gate-pooler-")))
+    folder: Path = field(default_factory=lambda: new_folder("gate-pooler-"))
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 

@@ -10,9 +10,7 @@ import os
 import pwd
 import secrets
 import shutil
-import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +23,8 @@ from typing import Any, Final
 import psycopg
 import pytest
 from gate.tests.factories import START, PostgresDatabase
+from gate.tests.ports import free_port
+from gate.tests.watchman import mark, new_folder
 from psycopg.conninfo import conninfo_to_dict
 
 from stacksona_gate.store.content import Content
@@ -46,8 +46,8 @@ class PostgresServer:
     """A server in a folder of its own, as an ordinary user."""
 
     programs: Path
-    folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="gate-pg-")))
-    port: int = field(default_factory=lambda: free_port())
+    folder: Path = field(default_factory=lambda: new_folder("gate-pg-"))
+    port: int = field(default_factory=free_port)
     settings: dict[str, str] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
     """Of the server's environment, beside the usual ones."""
@@ -115,8 +115,8 @@ class PostgresServer:
 
 
 def environment() -> dict[str, str]:
-    """Of a server: nothing of the tests' own settings."""
-    return {"PATH": os.environ["PATH"], "LC_ALL": "C", "TZ": "UTC"}
+    """Of a server: nothing of the tests' own settings but whose it is."""
+    return {"PATH": os.environ["PATH"], "LC_ALL": "C", "TZ": "UTC", **mark()}
 
 
 def unprivileged() -> tuple[int, int]:
@@ -130,12 +130,6 @@ def as_user() -> dict[str, Any]:
         return {}
     user, group = unprivileged()
     return {"user": user, "group": group, "extra_groups": []}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def require(*needed: Path) -> None:
@@ -160,8 +154,7 @@ def wheel_programs() -> Path:
     assert spec.origin is not None
     newest = max(Path(spec.origin).parent.glob("pginstall*"), key=lambda path: path.name)
     if os.getuid() == 0 and not all(path.stat().st_mode & 0o001 for path in (newest, *newest.parents)):
-        place = Path(tempfile.mkdtemp(prefix="gate-pg-programs-"))
-        atexit.register(shutil.rmtree, place, ignore_errors=True)
+        place = new_folder("gate-pg-programs-")
         place.chmod(0o755)
         newest = Path(shutil.copytree(newest, place / "pg"))
     return newest / "bin"
@@ -185,7 +178,7 @@ def _memory() -> Path:
     its power away."""
     place = Path("/dev/shm")
     enough = place.is_dir() and shutil.disk_usage(place).free > MEMORY_LEAST
-    return Path(tempfile.mkdtemp(prefix="gate-pg-", dir=place if enough else None))
+    return new_folder("gate-pg-", place if enough else None)
 
 
 @cache

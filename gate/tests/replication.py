@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,7 +16,9 @@ from typing import Final
 import psycopg
 from gate.tests.docs.pages import blocks, page
 from gate.tests.factories import PATIENCE
-from gate.tests.postgres import USER, as_user, environment, free_port, programs, unprivileged
+from gate.tests.ports import free_port
+from gate.tests.postgres import USER, as_user, environment, programs, unprivileged
+from gate.tests.watchman import new_folder
 
 PAGE: Final = "docs/how-to/failover.md"
 NAMES: Final = ("setup", "standby", "wait", "state", "alone_two", "promote", "rewind", "wait_again", "alone_one")
@@ -35,7 +36,7 @@ class Pair:
     """Of one version; nothing is started yet."""
 
     programs: Path
-    folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="gate-pair-")))
+    folder: Path = field(default_factory=lambda: new_folder("gate-pair-"))
     ports: tuple[int, int] = field(default_factory=lambda: (free_port(), free_port()))
 
     @property

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import schemathesis
 from gate.tests.cli import processes
+from gate.tests.ports import free_port
 from hypothesis import HealthCheck, given, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -33,7 +34,7 @@ class Running:
 @pytest.fixture(scope="module")
 def gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     database = f"sqlite:///{tmp_path_factory.mktemp('gate')}/gate.db"
-    port = processes.free_port()
+    port = free_port()
     key = processes.made("agent", "create", "bot", "--database", database)["key"]
     with processes.serving(database, port):
         yield Running(f"http://127.0.0.1:{port}", key)

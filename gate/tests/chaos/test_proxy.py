@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 from chaos.proxy import NotificationFilter, Proxy
 from gate.tests.factories import PATIENCE
-from gate.tests.postgres import free_port
+from gate.tests.ports import free_port
 
 Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 

@@ -7,7 +7,6 @@ import json
 import os
 import queue
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
+
+from gate.tests.watchman import mark
 
 COMMAND: Final = str(Path(sys.executable).with_name("stacksona-gate"))
 PATIENCE: Final = 60.0
@@ -29,7 +30,7 @@ class Running:
     def __init__(self, *arguments: str, **environment: str) -> None:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("STACKSONA_")}
         self.process = subprocess.Popen(
-            arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean | environment
+            arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean | mark() | environment
         )
         self.lines: list[str] = []
         self.errors: list[str] = []
@@ -60,16 +61,6 @@ class Running:
             self.lines.append(line)
             if all(part in line for part in parts):
                 return line
-
-    def lines_of(self, *parts: tuple[str, ...]) -> list[str]:
-        """One line for each of ``parts``, in whatever order they come."""
-        wanted, found = dict(enumerate(parts)), {}
-        while wanted:
-            line = self.line("")
-            for number in [number for number, some in wanted.items() if all(part in line for part in some)][:1]:
-                found[number] = line
-                del wanted[number]
-        return [found[number] for number in sorted(found)]
 
     def end(self, number: int = signal.SIGINT) -> int:
         """The exit code after a signal."""
@@ -118,12 +109,6 @@ def made(*arguments: str) -> Json:
     value = json.loads(done.stdout)
     assert isinstance(value, dict)
     return value
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def call(port: int, method: str, path: str, key: str = "", body: object = None) -> tuple[int, Json]:

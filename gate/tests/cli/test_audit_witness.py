@@ -16,7 +16,8 @@ from typing import Final
 
 import pytest
 from gate.tests.cli.conftest import Shell
-from gate.tests.cli.processes import COMMAND, PATIENCE, Running, free_port, running
+from gate.tests.cli.processes import COMMAND, PATIENCE, Running, running
+from gate.tests.ports import free_port
 from gate.tests.verify.logs import KEY, OTHER_KEY, OTHER_SECRET, Log, encoded, log_of
 
 from stacksona_gate.domain.checkpoints import sign_checkpoint

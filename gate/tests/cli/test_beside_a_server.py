@@ -16,13 +16,13 @@ from gate.tests.cli.processes import (
     ask,
     call,
     command,
-    free_port,
     made,
     redeem,
     running,
     serving,
     until,
 )
+from gate.tests.ports import free_port
 
 from stacksona_gate.store.sqlite_connection import SQLiteRows
 

@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from gate.tests.cli.processes import COMMAND, Json, Running, ask, call, free_port, made, running, send, serving
+from gate.tests.cli.processes import COMMAND, Json, Running, ask, call, made, running, send, serving
+from gate.tests.ports import free_port
 
 from stacksona_gate.config import read_settings
 from stacksona_gate.main import opened

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from gate.tests.cli.conftest import Shell
-from gate.tests.cli.processes import COMMAND, ask, call, command, free_port, made, serving
+from gate.tests.cli.processes import COMMAND, ask, call, command, made, serving
+from gate.tests.ports import free_port
 from gate.tests.verify.mutations import CHANGES, mutated
 from gate.tests.verify.verifiers import SCRIPT, independent, ours
 

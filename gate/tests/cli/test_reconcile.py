@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from gate.tests.cli.conftest import Shell
-from gate.tests.cli.processes import COMMAND, ask, command, free_port, made, redeem, serving
+from gate.tests.cli.processes import COMMAND, ask, command, made, redeem, serving
+from gate.tests.ports import free_port
 
 POLICY = "version: 1\ntools:\n  issue_refund:\n    default: allow\n"
 

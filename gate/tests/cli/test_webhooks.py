@@ -11,7 +11,8 @@ from contextlib import contextmanager
 
 import pytest
 from gate.tests.cli.conftest import Shell
-from gate.tests.cli.processes import COMMAND, PATIENCE, Running, free_port, running
+from gate.tests.cli.processes import COMMAND, PATIENCE, Running, running
+from gate.tests.ports import free_port
 
 from stacksona_gate.cli.webhooks import Delivery, json_line, lines
 from stacksona_gate.delivery.signatures import signed_headers

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import ssl
 import subprocess
 import time
@@ -18,6 +17,8 @@ import httpx2
 import pytest
 from gate.tests.cli.processes import COMMAND, PATIENCE, Running, command, made, running
 from gate.tests.delivery.receivers import Authority
+from gate.tests.ports import free_port
+from gate.tests.watchman import mark
 
 ROOT: Final = Path(__file__).parents[3]
 DEPLOY: Final = ROOT / "deploy"
@@ -30,17 +31,6 @@ def tool(name: str) -> str:
     if found is None:
         pytest.skip(f"{name} is not installed: scripts/deploy-tools does it")
     return found
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 @dataclass(slots=True)
@@ -62,7 +52,7 @@ class Site:
 def site(proxy: str, folder: Path) -> Iterator[Site]:
     """Two gates on one database, and the proxy in front of them."""
     program = tool(proxy)
-    plain, secure, *ports = free_ports(4)
+    plain, secure, *ports = [free_port() for _ in range(4)]
     url, database = f"https://localhost:{secure}", f"sqlite:///{folder}/gate.db"
     key = made("agent", "create", "bot", "--database", database)["key"]
     command("user", "create", MAIL, "--role", "admin", "--password-stdin", "--database", database, given=PASSWORD)
@@ -107,7 +97,7 @@ def _await(found: Site) -> None:
 @contextmanager
 def _program(*arguments: str, folder: Path, **environment: str) -> Iterator[None]:
     with (folder / "proxy.log").open("w") as log:
-        process = subprocess.Popen(arguments, stdout=log, stderr=log, env={**os.environ, **environment})
+        process = subprocess.Popen(arguments, stdout=log, stderr=log, env={**os.environ, **mark(), **environment})
         try:
             yield
         finally:

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 import yaml
 from gate.tests.cli.processes import COMMAND, running
-from gate.tests.deploy.proxies import DEPLOY, ROOT, free_ports, tool
+from gate.tests.deploy.proxies import DEPLOY, ROOT, tool
+from gate.tests.ports import free_port
 
 CONTAINERFILE = (DEPLOY / "Containerfile").read_text()
 UNIT = DEPLOY / "systemd/stacksona-gate@.service"
@@ -95,7 +96,7 @@ def test_the_build_stages_commands_make_a_gate_that_serves_and_passes_its_health
             _shell(rest.replace("/opt/", f"{tmp_path}/opt/"), tmp_path)
     assert not (tmp_path / "opt/gate/bin/hatchling").exists()
     program = str(tmp_path / "opt/gate/bin/stacksona-gate")
-    (port,) = free_ports(1)
+    port = free_port()
     command = json.loads(last(stages()[-1], "CMD"))
     served = [part.replace("8420", str(port)).replace("0.0.0.0", "127.0.0.1") for part in command]  # noqa: S104
     with running(program, *served, STACKSONA_DATABASE_URL=f"sqlite:///{tmp_path}/gate.db") as gate:

@@ -22,13 +22,13 @@ from gate.tests.cli.processes import (
     Running,
     call,
     command,
-    free_port,
     made,
     send,
     serving,
     until,
 )
 from gate.tests.docs.pages import blocks, page
+from gate.tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 

@@ -10,10 +10,11 @@ from typing import Final
 
 import psycopg
 import pytest
-from gate.tests.cli.processes import COMMAND, ask, call, free_port, running
+from gate.tests.cli.processes import COMMAND, ask, call, running
 from gate.tests.docs.pages import blocks, page
 from gate.tests.docs.shells import block, shell
 from gate.tests.factories import ROOT_SECRET, TENANT, SQLiteDatabase, world
+from gate.tests.ports import free_port
 from gate.tests.postgres import PostgresServer, programs
 
 from stacksona_gate.service.log import seal_now

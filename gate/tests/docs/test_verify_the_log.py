@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from gate.tests.cli.processes import COMMAND, command, free_port, running
+from gate.tests.cli.processes import COMMAND, command, running
 from gate.tests.docs.pages import ROOT, blocks, page
+from gate.tests.ports import free_port
 
 from stacksona_gate.domain.checkpoints import open_checkpoint
 from stacksona_gate.domain.signed_notes import parse_note, parse_verifier_key, verified_by

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gate.tests.cli.processes import COMMAND, Running, ask, call, command, free_port, made, running, until
+from gate.tests.cli.processes import COMMAND, Running, ask, call, command, made, running, until
 from gate.tests.docs.pages import ROOT, blocks, page
+from gate.tests.ports import free_port
 
 from stacksona_gate.delivery.signatures import signed_headers
 from stacksona_gate.service.webhooks import decision_fields

@@ -1,4 +1,4 @@
-"""A network that can be cut: it takes everything in and delivers nothing, until it heals."""
+"""A network that can be cut: it takes everything in and delivers nothing any more."""
 
 from __future__ import annotations
 
@@ -24,10 +24,6 @@ class Network:
     def cut(self) -> None:
         """Connections stay, new ones are taken, nothing arrives anywhere: as when a cable is pulled."""
         self.loop.call_soon_threadsafe(self._flows.clear)
-
-    def heal(self) -> None:
-        """Everything that was sent meanwhile arrives."""
-        self.loop.call_soon_threadsafe(self._flows.set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from gate.tests.cli.processes import COMMAND, Json, Running, free_port, running
+from gate.tests.cli.processes import COMMAND, Json, Running, running
 from gate.tests.factories import ROOT_SECRET, TENANT, Clock, PostgresDatabase, World, world
 from gate.tests.faults.crowd import PATIENCE, Crowd
 from gate.tests.outbox import until
+from gate.tests.ports import free_port
 from gate.tests.service.test_exports import exported, verdicts
 
 from stacksona_gate.domain.audit import COMMAND_LINE

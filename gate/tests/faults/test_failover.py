@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from gate.tests.cli.processes import COMMAND, Json, call, free_port, running
+from gate.tests.cli.processes import COMMAND, Json, call, running
 from gate.tests.faults.crowd import PATIENCE, RESUME_SECONDS, untrue
 from gate.tests.faults.network import Network, network
 from gate.tests.faults.sites import SOUND, Site, answers, site
 from gate.tests.outbox import until
+from gate.tests.ports import free_port
 from gate.tests.postgres import USER
 from gate.tests.replication import Pair, pair
 from stacksona import AsyncGate, Decision

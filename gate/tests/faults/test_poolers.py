@@ -22,7 +22,8 @@ from gate.tests.faults.crowd import RESUME_SECONDS, untrue
 from gate.tests.faults.sites import SOUND, site
 from gate.tests.outbox import until
 from gate.tests.pooler import PROGRAM, answers_at
-from gate.tests.postgres import USER, as_user, free_port, require, unprivileged
+from gate.tests.ports import free_port
+from gate.tests.postgres import USER, as_user, require, unprivileged
 from gate.tests.replication import Pair, pair
 
 GUIDE: Final = "docs/how-to/pgbouncer.md"

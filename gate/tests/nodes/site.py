@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from gate.tests.cli.processes import COMMAND, PATIENCE, Json, Running, call, free_port, running, send
+from gate.tests.cli.processes import COMMAND, PATIENCE, Json, Running, call, running, send
 from gate.tests.factories import PASSWORD, password_hash
 from gate.tests.nodes.wire import Wire, wire
 from gate.tests.pooler import pooler
+from gate.tests.ports import free_port
 from gate.tests.postgres import postgres_database, server
 from psycopg.conninfo import conninfo_to_dict
 

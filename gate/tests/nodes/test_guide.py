@@ -10,8 +10,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from gate.tests.cli.processes import COMMAND, PATIENCE, call, free_port, running
+from gate.tests.cli.processes import COMMAND, PATIENCE, call, running
 from gate.tests.docs.pages import blocks, page
+from gate.tests.ports import free_port
 from gate.tests.postgres import DEBIAN, USER, server
 from psycopg.conninfo import conninfo_to_dict
 

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 from gate.tests.api.agent.calls import ASK, DECISIONS, Api, api_of, refund
 from gate.tests.cli.processes import COMMAND, PATIENCE, made, running, send, until
-from gate.tests.deploy.proxies import free_ports
 from gate.tests.factories import world
 from gate.tests.outbox import FakeSender, give_address, working
 from gate.tests.outbox import until as eventually
+from gate.tests.ports import free_port
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -193,7 +193,7 @@ def collector() -> Iterator[tuple[str, list[str]]]:
 def test_a_served_gate_sends_its_spans_to_the_collector_that_it_is_told_of(tmp_path: Path) -> None:
     database = f"sqlite:///{tmp_path}/gate.db"
     key = made("agent", "create", "bot", "--database", database)["key"]
-    (port,) = free_ports(1)
+    port = free_port()
     with collector() as (address, names):
         settings = {ENDPOINT: address, "OTEL_BSP_SCHEDULE_DELAY": "100", "OTEL_EXPORTER_OTLP_COMPRESSION": "none"}
         with running(COMMAND, "serve", "--port", str(port), "--database", database, **settings) as gate:
@@ -209,7 +209,7 @@ def test_a_served_gate_sends_its_spans_to_the_collector_that_it_is_told_of(tmp_p
 @pytest.mark.slow
 def test_asked_for_and_not_installed_says_what_to_do_and_serves_nothing(tmp_path: Path) -> None:
     hidden = "import sys; sys.modules['opentelemetry'] = None; from stacksona_gate.cli import main; main()"
-    arguments = ["serve", "--port", str(free_ports(1)[0]), "--database", f"sqlite:///{tmp_path}/gate.db"]
+    arguments = ["serve", "--port", str(free_port()), "--database", f"sqlite:///{tmp_path}/gate.db"]
     done = subprocess.run(
         [sys.executable, "-c", hidden, *arguments],
         env={"PATH": "/usr/bin", ENDPOINT: "http://127.0.0.1:9"},

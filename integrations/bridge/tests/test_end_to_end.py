@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gate.tests.cli.processes import COMMAND, Running, call, command, free_port, made, running
+from gate.tests.cli.processes import COMMAND, Running, call, command, made, running
+from gate.tests.ports import free_port
 from integrations.bridge.tests.fake_dify import KEY, FakeDify, FakeForm, FakeRun, dify
 from integrations.bridge.tests.house import APPS, SIGNING, TOKEN
 from integrations.bridge.tests.polling import until

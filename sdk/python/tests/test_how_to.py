@@ -14,8 +14,9 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from gate.tests.cli.processes import Running, call, command, free_port, made, running, serving
+from gate.tests.cli.processes import Running, call, command, made, running, serving
 from gate.tests.docs.pages import ROOT, blocks, links, page
+from gate.tests.ports import free_port
 from standardwebhooks import Webhook
 
 pytestmark = pytest.mark.slow

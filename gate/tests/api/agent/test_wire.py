@@ -19,6 +19,7 @@ from gate.tests.api.agent.calls import DECISIONS, Api
 from gate.tests.api.agent.test_held import until
 from gate.tests.cli import processes
 from gate.tests.factories import PATIENCE
+from gate.tests.ports import free_port
 
 from stacksona_gate.api.protocol import GateProtocol
 from stacksona_gate.api.server import GateServer
@@ -129,7 +130,7 @@ def held_by(port: int) -> bool | None:
 
 @pytest.mark.slow
 def test_a_process_told_to_end_answers_who_waits_first(tmp_path: Path) -> None:
-    database, port = f"sqlite:///{tmp_path}/gate.db", processes.free_port()
+    database, port = f"sqlite:///{tmp_path}/gate.db", free_port()
     key = processes.made("agent", "create", "bot", "--database", database)["key"]
     with processes.serving(database, port) as server, ThreadPoolExecutor(1) as pool:
         thread_id = processes.ask(port, key)["thread_id"]
