@@ -371,12 +371,14 @@ async def world(
 
 
 @asynccontextmanager
-async def beside(w: World) -> AsyncIterator[World]:
-    """The same world through a second gate on the same database, as a second process would be."""
+async def beside(w: World, clock: Clock | None = None) -> AsyncIterator[World]:
+    """The same world through a second gate on the same database, as a second process would be; with a clock of its own
+    where one is given."""
     store = w.database.open()
+    clock = clock or w.clock
     try:
-        gate = await build_gate(store, Environment(clock=w.clock), w.gate.root)
-        yield World(gate, w.clock, w.database, w.agent, w.key, w.admin, w.reviewer, w.other_reviewer, w.auditor)
+        gate = await build_gate(store, Environment(clock=clock), w.gate.root)
+        yield World(gate, clock, w.database, w.agent, w.key, w.admin, w.reviewer, w.other_reviewer, w.auditor)
     finally:
         store.close()
 

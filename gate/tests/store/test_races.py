@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Sequence
+from dataclasses import replace
+from itertools import batched
+from threading import Event
 from typing import Any
 
 import pytest
-from gate.tests.factories import POLICY, TENANT, World, beside, thread_of
+from gate.tests.factories import PATIENCE, POLICY, START, TENANT, Clock, World, beside, thread_of
 
 from stacksona_gate.domain.approvals import Redeemed, Refused
 from stacksona_gate.domain.errors import Conflict, Forbidden, GateError, Invalid, Unauthenticated
+from stacksona_gate.domain.requests import Review
+from stacksona_gate.domain.times import DAY, SECOND
+from stacksona_gate.service.log import latest_kept, seal_now
 from stacksona_gate.service.requests import Answer
 from stacksona_gate.service.sweeping import sweep_some
 from stacksona_gate.service.threads import expire_overdue
-from stacksona_gate.store.base import Submission
+from stacksona_gate.store.base import Submission, Tx
+from stacksona_gate.store.queries.log import LogQueries
 
 STRICT = POLICY.replace("default: allow", "default: reject")
 
@@ -95,6 +103,76 @@ async def test_submitting_against_a_pause_leaves_no_thread_open(w: World) -> Non
     results = await together(*asked, w.pause())
     assert {type(result) for result in results[:-1]} <= {Answer, Forbidden}
     assert await w.read(lambda tx: tx.requests.list_pending_of_agent(TENANT, w.agent.id)) == []
+
+
+async def test_an_agent_that_revises_all_the_time_is_paused_all_the_same(w: World) -> None:
+    answers = await asyncio.gather(*(w.ask(task=f"task-{number}") for number in range(60)))
+    async with beside(w) as other:
+        going = asyncio.create_task(_revise_without_end(other, answers))
+        await w.pause()
+        with pytest.raises(Forbidden):
+            await going
+    assert {(await w.stored(answer)).reason_code for answer in answers} == {"agent_paused"}
+
+
+async def _revise_without_end(w: World, answers: Sequence[Answer]) -> None:
+    """Up to 50 revisions of each; raises what the gate says to it."""
+    caller = await w.caller()
+    for number in range(12):
+        for some in batched(answers, 4):
+            done = await together(*(w.revise(answer, 300 + number, caller=caller) for answer in some))
+            for refused in (each for each in done if isinstance(each, Forbidden)):
+                raise refused
+
+
+async def test_one_key_on_two_sides_of_midnight_at_once_makes_one_decision(w: World) -> None:
+    midnight = (START // DAY + 1) * DAY
+    w.clock.now = midnight - SECOND
+    async with beside(w, Clock(midnight + SECOND)) as other:
+        for number in range(10):
+            asked = [gate.ask(100, idempotency=f"key-{number}") for gate in (w, other)]
+            assert len({answer.request.id for answer in await asyncio.gather(*asked)}) == 1
+
+
+async def test_a_unit_that_hides_a_failed_statement_is_not_told_to_be_done(w: World) -> None:
+    answer = await w.ask()
+
+    def unit(tx: Tx) -> str:
+        tx.tenants.set_setting(TENANT, "kept", "yes")
+        with contextlib.suppress(Exception):
+            tx.conversation.insert_review(TENANT, replace(_REVIEW, request_id=answer.request.id, verdict="perhaps"))
+        return "done"
+
+    told = (await together(w.write(unit)))[0]
+    assert (told == "done") == (await w.read(lambda tx: tx.tenants.get_setting(TENANT, "kept")) == "yes")
+
+
+_REVIEW = Review("rev_1", "", 1, "usr_1", "Rita", "approve", "", START)
+
+
+async def test_a_checkpoint_that_is_published_while_the_next_is_sealed_is_kept(
+    w: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await seal_now(w.gate, TENANT)
+    kept = await w.read(lambda tx: latest_kept(tx, TENANT))
+    await w.ask()
+    looked, published, number = Event(), Event(), LogQueries.number
+
+    def slow(queries: LogQueries, tenant_id: str, first: int, seqs: Sequence[int]) -> None:
+        looked.set()
+        published.wait(0.5)  # it comes before only where nothing is held
+        number(queries, tenant_id, first, seqs)
+
+    monkeypatch.setattr(LogQueries, "number", slow)
+    async with beside(w) as other:
+        sealing = asyncio.create_task(seal_now(w.gate, TENANT))
+        await asyncio.to_thread(looked.wait, PATIENCE)
+        await other.write(lambda tx: tx.log.publish_checkpoint(replace(kept, published_at=START)))
+        published.set()
+        await sealing
+    found = await w.read(lambda tx: tx.log.find_checkpoint(TENANT, kept.size))
+    assert found is not None
+    assert found.published_at == START
 
 
 async def test_of_two_hundred_redemptions_exactly_one_wins(w: World) -> None:

@@ -61,7 +61,7 @@ async def test_threads_end_together_or_not_at_all(w: World) -> None:
         for one in (first, other)
     ]
     with pytest.raises(Conflict):
-        await w.write(lambda tx: tx.requests.expire(over))
+        await w.write(lambda tx: tx.requests.end(over))
     assert await w.read(lambda tx: tx.requests.find(first.tenant_id, first.id)) == first
 
 
@@ -71,7 +71,7 @@ async def test_what_is_ended_together_keeps_its_own_content(w: World) -> None:
         replace(one, status="rejected", reason_code="expired", message="over", decided_at=START + DAY, remind_at=None)
         for one in stored
     ]
-    await w.write(lambda tx: tx.requests.expire(over))
+    await w.write(lambda tx: tx.requests.end(over))
     found = [await w.read(lambda tx, one=one: tx.requests.find(one.tenant_id, one.id)) for one in stored]  # type: ignore[misc]
     assert found == over
 

@@ -14,11 +14,12 @@ from stacksona_gate.domain.times import DAY, SECOND
 from stacksona_gate.service.endpoints import checked_url, set_address
 from stacksona_gate.service.environment import Environment
 from stacksona_gate.service.secrets import RootSecret
-from stacksona_gate.service.threads import settle
+from stacksona_gate.service.threads import settle_all
 from stacksona_gate.store.base import Tx
 
 NAME_MOST: Final = 200
 OVERLAP_MOST: Final = 30 * DAY
+STOPPED: Final = "the agent was paused while this waited: not approved"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,21 +159,13 @@ def pause_agent(tx: Tx, env: Environment, actor: Actor, tenant_id: str, agent_id
     agent = get_agent(tx, tenant_id, agent_id)
     if agent.state == "paused":
         return agent
+    # First of all: alone with the configuration, it is not undone however fast the agent changes its threads.
+    tx.tenants.bump_config(tenant_id)
     paused = replace(agent, state="paused", generation=agent.generation + 1)
     tx.agents.update(paused)
-    open_threads = tx.requests.list_pending_of_agent(tenant_id, agent.id)
-    for request in open_threads:
-        settle(
-            tx,
-            env,
-            request,
-            "pause",
-            reason_code=status.AGENT_PAUSED,
-            message="the agent was paused while this waited: not approved",
-            actor=actor,
-        )
-    record(tx, env, tenant_id, "agent.paused", actor, {"agent": agent.id}, {"threads_rejected": len(open_threads)})
-    tx.tenants.bump_config(tenant_id)
+    waiting = tx.requests.list_pending_of_agent(tenant_id, agent.id)
+    settle_all(tx, env, waiting, "pause", reason_code=status.AGENT_PAUSED, message=STOPPED, actor=actor)
+    record(tx, env, tenant_id, "agent.paused", actor, {"agent": agent.id}, {"threads_rejected": len(waiting)})
     return paused
 
 

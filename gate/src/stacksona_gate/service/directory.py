@@ -132,13 +132,15 @@ class Directory:
         return fresh
 
     async def current(self, caller: Caller, version: int | None) -> Caller:
-        """The same key's holder in that version of the configuration; None: as of now. Raises Unauthenticated."""
+        """The same key's holder in that version of the configuration; None: as of now. Raises as ``again``."""
         if version is None or caller.config_version != version:
             known = self._callers.get(caller.key.hash)
             caller = (
                 known if known is not None and known.config_version == version else await self._look_up(caller.key.hash)
             )
         caller.require_usable_key(self._env.now())
+        if caller.configuration.tenant.suspended_at is not None:
+            raise suspended()
         return caller
 
     async def configuration(self, tenant_id: str) -> Configuration:

@@ -8,21 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from stacksona_gate.domain import status
-from stacksona_gate.domain.audit import GATE, Entry
-from stacksona_gate.domain.canonical import canonical_text
 from stacksona_gate.domain.errors import GateError
-from stacksona_gate.domain.requests import Request
 from stacksona_gate.domain.times import SECOND
 from stacksona_gate.service.environment import Environment
 from stacksona_gate.service.gate import Gate
 from stacksona_gate.service.reminders import remind_all
-from stacksona_gate.service.threads import NOT_IN_TIME, ended
-from stacksona_gate.service.webhooks import announce_all
+from stacksona_gate.service.threads import expire_all
 from stacksona_gate.store.base import Tx
 
 MOST: Final = 50
@@ -32,7 +26,6 @@ SHARE: Final = 0.15
 LEAST_SECONDS: Final = 0.1
 MOST_SECONDS: Final = 0.5
 """Between two looks: the clock may be set, and another node may make something due."""
-_PRIVATE: Final = {"message": canonical_text(NOT_IN_TIME)}
 
 log = logging.getLogger(__name__)
 
@@ -80,36 +73,6 @@ def sweep_some(tx: Tx, env: Environment) -> Swept:
     due = tx.requests.list_reminders_due(now, MOST)
     is_all = max(len(overdue), len(due)) < MOST
     overdue |= {request.id: request for request in due if request.is_overdue(now)}
-    _expire(tx, env, tuple(overdue.values()), now)
+    expire_all(tx, env, tuple(overdue.values()))
     remind_all(tx, env, [request for request in due if request.id not in overdue])
     return Swept(is_all, env.monotonic() - begun)
-
-
-def _expire(tx: Tx, env: Environment, due: Sequence[Request], now: int) -> None:
-    if not due:
-        return
-    over = [ended(one, "expire", reason_code=status.EXPIRED, message=NOT_IN_TIME, now=now) for one in due]
-    tx.requests.expire(over)
-    tx.audit.append_all([_entry(env, request, now) for request in over])
-    announce_all(tx, env, over)
-
-
-def _entry(env: Environment, request: Request, now: int) -> Entry:
-    objects = {
-        "agent": request.agent_id,
-        "request": request.id,
-        "task": request.task_id,
-        "thread": request.thread_id or "",
-        "tool": request.tool_name,
-    }
-    return env.entry(
-        "thread.expired",
-        tenant_id=request.tenant_id,
-        at=now,
-        actor=GATE,
-        objects=objects,
-        canonical=_PRIVATE,
-        policy_version=request.policy_version,
-        status=request.status,
-        reason_code=request.reason_code,
-    )

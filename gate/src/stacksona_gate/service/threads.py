@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import batched
 from typing import Final
 
 from msgspec.structs import replace as changed
 
 from stacksona_gate.domain import status
-from stacksona_gate.domain.audit import GATE, Actor
-from stacksona_gate.domain.canonical import canonicalize, digest
+from stacksona_gate.domain.audit import GATE, Actor, Entry
+from stacksona_gate.domain.canonical import canonical_text, canonicalize, digest
 from stacksona_gate.domain.errors import Conflict, Invalid, NotFound, Unauthenticated
 from stacksona_gate.domain.reading import read_json
 from stacksona_gate.domain.requests import MAX_REVISIONS, Attachment, Request
@@ -19,10 +20,12 @@ from stacksona_gate.policy.evaluate import Question
 from stacksona_gate.service.directory import REPLACED, Caller, compiled_policy
 from stacksona_gate.service.environment import Environment
 from stacksona_gate.service.requests import ENCODER, File, named_files, stored_files
-from stacksona_gate.service.webhooks import announce
+from stacksona_gate.service.webhooks import announce, announce_all
 from stacksona_gate.store.base import Tx
 
 NOT_IN_TIME: Final = "nobody decided in time: not approved"
+SETTLED_AT_ONCE: Final = 50
+"""Threads per statement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +74,43 @@ def ended(request: Request, move: str, *, reason_code: str, message: str, now: i
     )
 
 
+_ENDED: Final = {"expire": "thread.expired", "cancel": "thread.cancelled", "pause": "thread.agent_paused"}
+
+
 def settle(
     tx: Tx, env: Environment, request: Request, move: str, *, reason_code: str, message: str, actor: Actor
 ) -> Request:
     """Ends a pending thread without an approval."""
     settled = ended(request, move, reason_code=reason_code, message=message, now=env.now())
     write(tx, env, request, settled)
-    event = {"expire": "thread.expired", "cancel": "thread.cancelled", "pause": "thread.agent_paused"}
-    record(tx, env, settled, event.get(move, "thread.rejected"), actor=actor, private={"message": message})
+    record(tx, env, settled, _ENDED.get(move, "thread.rejected"), actor=actor, private={"message": message})
     return settled
+
+
+def settle_all(
+    tx: Tx, env: Environment, requests: Sequence[Request], move: str, *, reason_code: str, message: str, actor: Actor
+) -> None:
+    """As ``settle`` for many pending threads that this transaction holds, in few statements."""
+    now, private = env.now(), {"message": canonical_text(message)}
+    over = [ended(one, move, reason_code=reason_code, message=message, now=now) for one in requests]
+    for some in batched(over, SETTLED_AT_ONCE):
+        tx.requests.end(some)
+        tx.audit.append_all([_entry(env, one, _ENDED.get(move, "thread.rejected"), actor, private) for one in some])
+        announce_all(tx, env, some)
+
+
+def _entry(env: Environment, request: Request, event: str, actor: Actor, private: Mapping[str, bytes]) -> Entry:
+    return env.entry(
+        event,
+        tenant_id=request.tenant_id,
+        at=request.decided_at or env.now(),
+        actor=actor,
+        objects=_objects(request),
+        canonical=private,
+        policy_version=request.policy_version,
+        status=request.status,
+        reason_code=request.reason_code,
+    )
 
 
 def write(tx: Tx, env: Environment, before: Request, after: Request) -> None:
@@ -96,22 +127,24 @@ def record(
     tx: Tx, env: Environment, request: Request, event: str, *, actor: Actor, private: Mapping[str, object] | None = None
 ) -> None:
     """An audit entry about a thread as it now is."""
-    objects = {"agent": request.agent_id, "request": request.id, "task": request.task_id, "tool": request.tool_name}
-    if request.thread_id is not None:
-        objects["thread"] = request.thread_id
     tx.audit.append(
         env.entry(
             event,
             tenant_id=request.tenant_id,
             at=env.now(),
             actor=actor,
-            objects=objects,
+            objects=_objects(request),
             private=private,
             policy_version=request.policy_version,
             status=request.status,
             reason_code=request.reason_code,
         )
     )
+
+
+def _objects(request: Request) -> dict[str, str]:
+    objects = {"agent": request.agent_id, "request": request.id, "task": request.task_id, "tool": request.tool_name}
+    return objects if request.thread_id is None else {**objects, "thread": request.thread_id}
 
 
 def expire(tx: Tx, env: Environment, request: Request) -> Request:
@@ -125,6 +158,11 @@ def expire(tx: Tx, env: Environment, request: Request) -> Request:
         message=NOT_IN_TIME,
         actor=GATE,
     )
+
+
+def expire_all(tx: Tx, env: Environment, requests: Sequence[Request]) -> None:
+    """As ``expire`` for many that this transaction holds."""
+    settle_all(tx, env, requests, "expire", reason_code=status.EXPIRED, message=NOT_IN_TIME, actor=GATE)
 
 
 def expire_overdue(tx: Tx, env: Environment, tenant_id: str, thread_id: str) -> Request | None:

@@ -238,7 +238,10 @@ class Requests(Protocol):
         """What requests with ids after ``after`` and before ``until`` keep, no more than ``limit`` of them at once."""
         ...
 
-    def list_pending_of_agent(self, tenant_id: str, agent_id: str) -> list[Request]: ...
+    def list_pending_of_agent(self, tenant_id: str, agent_id: str) -> list[Request]:
+        """Oldest first, held until the transaction ends where it writes."""
+        ...
+
     def list_overdue(self, now: int, limit: int) -> list[Request]:
         """Pending threads of any tenant whose time is over, held; without those that another transaction holds."""
         ...
@@ -251,8 +254,8 @@ class Requests(Protocol):
         """When the next thread of any tenant runs out of time or needs a reminder."""
         ...
 
-    def expire(self, requests: Sequence[Request]) -> None:
-        """Writes threads that a sweep has just listed and ended, all at the same moment and with the same reason."""
+    def end(self, requests: Sequence[Request]) -> None:
+        """Writes threads that this transaction holds and ended, all at the same moment and with the same reason."""
         ...
 
     def set_reminder(self, request: Request, remind_at: int | None, reminders: int) -> bool:

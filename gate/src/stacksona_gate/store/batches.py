@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from msgspec.structs import replace
 
 from stacksona_gate.domain.approvals import Redeemed, Redemption, Refused, refusal
 from stacksona_gate.domain.audit import Entry
 from stacksona_gate.domain.requests import Request
+from stacksona_gate.domain.times import DAY, HOUR
 from stacksona_gate.store.base import (
     Change,
     Idempotency,
@@ -25,6 +27,9 @@ from stacksona_gate.store.queries.conversation import ConversationQueries
 from stacksona_gate.store.queries.requests import RequestQueries, insert_requests, lock_requests, redeem_requests
 from stacksona_gate.store.queries.tenants import ReplayQueries, insert_entries
 from stacksona_gate.store.rows import Rows
+
+CLOCKS_APART: Final = HOUR
+"""Microseconds: two nodes' clocks may differ by so much, and a key that is sent to both at once is still one."""
 
 
 def submit_batch(rows: Rows, submissions: Sequence[Submission]) -> list[Submitted]:
@@ -53,11 +58,20 @@ def _replays(rows: Rows, submissions: Sequence[Submission]) -> Kept:
         if submission.idempotency is not None:
             asked.setdefault(submission.request.tenant_id, []).append(submission)
     kept: Kept = {}
+    _hold_near_midnight(rows, asked)
     for tenant_id, calls in asked.items():
         scopes = sorted({call.idempotency.scope for call in calls if call.idempotency is not None})
         found = ReplayQueries(rows).find_all(tenant_id, scopes, calls[0].request.created_at)
         kept |= {(tenant_id, scope): (replay, None) for scope, replay in found.items()}
     return kept
+
+
+def _hold_near_midnight(rows: Rows, asked: Mapping[str, Sequence[Submission]]) -> None:
+    """Keys are kept by day, and one of a day is no other's twin: where two nodes may be on two sides of midnight, who
+    sends the same key waits for the other, and then finds what it was answered."""
+    calls = [(tenant_id, call) for tenant_id, sent in asked.items() for call in sent]
+    if any(min(call.request.created_at % DAY, -call.request.created_at % DAY) < CLOCKS_APART for _, call in calls):
+        rows.alone(*{f"retry {tenant_id} {call.idempotency.scope}" for tenant_id, call in calls if call.idempotency})
 
 
 def _earlier(rows: Rows, submission: Submission, versions: dict[str, int], kept: Kept) -> Submitted | None:

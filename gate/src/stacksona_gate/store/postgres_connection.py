@@ -200,10 +200,7 @@ class PostgresRows:
     def hold_configuration(self, tenant_ids: Sequence[str]) -> dict[str, int]:
         # Advisory locks are granted in the order of asking, so that no stream of decisions keeps a change out for
         # ever, which locks on the tenants' rows would. First the lock, then the look: one statement would look first.
-        self.all(
-            "SELECT pg_advisory_xact_lock_shared(number) FROM unnest(CAST($1 AS BIGINT[])) AS number",
-            array_literal(sorted(lock_number(tenant_id) for tenant_id in tenant_ids)),
-        )
+        self._lock("pg_advisory_xact_lock_shared", tenant_ids)
         found = self.all(
             "SELECT tenants.id, config_version, data_keys.id FROM tenants LEFT JOIN data_keys"
             " ON data_keys.tenant_id = tenants.id AND data_keys.retired_at IS NULL"
@@ -217,8 +214,8 @@ class PostgresRows:
         if not self._held.issuperset(tenant_ids):
             raise ConfigurationNeeded(frozenset(tenant_ids))
 
-    def alone(self, name: str) -> None:
-        self.all("SELECT pg_advisory_xact_lock($1)", lock_number(name))
+    def alone(self, *names: str) -> None:
+        self._lock("pg_advisory_xact_lock", names)
 
     def begin(self, how: str, held: frozenset[str] = frozenset()) -> None:
         """Begins a transaction. ``held``: tenants whose configuration nobody else uses or changes meanwhile."""
@@ -227,14 +224,23 @@ class PostgresRows:
         self._held = held
         self.execute(how)
         if held:
-            self.all(
-                "SELECT pg_advisory_xact_lock(number) FROM unnest(CAST($1 AS BIGINT[])) AS number",
-                array_literal(sorted(lock_number(tenant_id) for tenant_id in held)),
-            )
+            self._lock("pg_advisory_xact_lock", held)
+
+    def _lock(self, function: str, names: Iterable[str]) -> None:
+        """In one order everywhere, so that no two wait for each other."""
+        self.all(
+            f"SELECT {function}(number) FROM unnest(CAST($1 AS BIGINT[])) AS number",  # noqa: S608 - our own names
+            array_literal(sorted(map(lock_number, names))),
+        )
 
     def execute(self, sql: str) -> None:
         """Statements of the driver's own: BEGIN, COMMIT and the like, in one message."""
         self._cursor.execute(sql, prepare=False)
+
+    @property
+    def committed(self) -> bool:
+        """Whether what was executed last was a COMMIT that committed."""
+        return self._cursor.statusmessage == "COMMIT"
 
     def cut(self) -> None:
         """Ends what this connection waits for, from another thread: a server that no longer answers is waited for by

@@ -153,6 +153,8 @@ class Line:
             if error.sqlstate is not None and error.sqlstate.startswith("40"):
                 raise  # it was undone for certain
             raise Unavailable(UNKNOWN, retry_after=5) from error
+        if not rows.committed:  # a statement had failed before, whoever caught its error: PostgreSQL undoes and says so
+            raise psycopg.errors.InFailedSqlTransaction("a statement failed, and nothing was committed")
         if rows.warning is not None:  # somebody cancelled the wait for the standby: PostgreSQL commits and warns
             raise Unavailable(UNKNOWN, retry_after=5) from psycopg.OperationalError(rows.warning)
         self._tell("decision.after_commit", rows)

@@ -60,8 +60,8 @@ class Rows(Protocol):
         """Before tenants' configuration changes: waits for those that hold it, and keeps others out."""
         ...
 
-    def alone(self, name: str) -> None:
-        """Waits until nobody else who named the same is in a transaction: for what two must not count at once."""
+    def alone(self, *names: str) -> None:
+        """Waits until nobody else who named one of the same is in a transaction: for what two must not do at once."""
         ...
 
     for_update: str

@@ -151,7 +151,7 @@ class SQLiteRows:
     def change_configuration(self, tenant_ids: Sequence[str]) -> None:
         """The one writer has it."""
 
-    def alone(self, name: str) -> None:
+    def alone(self, *names: str) -> None:
         """The one writer is."""
 
     def forget_keys(self) -> None:

@@ -14,6 +14,7 @@ from gate.tests.factories import PASSWORD as LONG_ENOUGH
 from gate.tests.factories import second_tenant
 
 from stacksona_gate.domain.agents import key_hash
+from stacksona_gate.domain.errors import Forbidden
 from stacksona_gate.service.operators import create_operator_key, revoke_operator_key
 from stacksona_gate.service.people import sign_in, use_setup_code
 
@@ -150,6 +151,14 @@ async def test_in_a_suspended_workspace_every_key_is_refused_and_nothing_decided
     assert (await office.house.ada.get("/api/admin/agents")).status_code == 200
     await office.http.delete(f"{TENANTS}/other/suspension")
     assert (await agent.post(ASK, json=refund(100))).status_code == 200
+
+
+async def test_who_asked_before_a_workspace_was_suspended_is_told_nothing_after_it(office: Office) -> None:
+    w = await second_tenant(office.house.world)
+    answer, caller = await w.ask(100), await w.caller()
+    await office.http.put(f"{TENANTS}/other/suspension")
+    with pytest.raises(Forbidden):
+        await w.poll(answer, caller)
 
 
 async def test_the_first_workspace_cannot_be_suspended(office: Office) -> None:

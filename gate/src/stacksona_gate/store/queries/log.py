@@ -104,7 +104,7 @@ class LogQueries:
     # Checkpoints
 
     def newest(self, tenant_id: str) -> KeptCheckpoint | None:
-        sql = f"{CHECKPOINTS.select} WHERE tenant_id = $1 ORDER BY size DESC LIMIT 1"
+        sql = f"{CHECKPOINTS.select} WHERE tenant_id = $1 ORDER BY size DESC LIMIT 1{self._rows.for_update}"
         return CHECKPOINTS.optional(self._rows.one(sql, tenant_id))
 
     def insert_checkpoint(self, checkpoint: KeptCheckpoint) -> None:

@@ -62,7 +62,7 @@ def measured(rows: Rows, sql: str, tenant_id: str, after: str, until: str, limit
 
 
 @lru_cache(maxsize=128)
-def _expire_sql(count: int) -> str:
+def _end_sql(count: int) -> str:
     """Ends so many threads in one statement: each one by itself gives the interpreter's lock away, and waits for it
     as long as a busy event loop likes."""
     emptied = [f"{name} = ${4 + i}" for i, name in enumerate(REQUESTS.sealed[1:])]
@@ -146,9 +146,8 @@ class RequestQueries:
 
     def list_pending_of_agent(self, tenant_id: str, agent_id: str) -> list[Request]:
         where = "tenant_id = $1 AND agent_id = $2 AND thread_id IS NOT NULL AND status = 'pending_review'"
-        return REQUESTS.list(
-            self._rows, self._rows.all(f"{REQUESTS.select} WHERE {where} ORDER BY seq", tenant_id, agent_id)
-        )
+        sql = f"{REQUESTS.select} WHERE {where} ORDER BY seq{self._rows.for_update}"
+        return REQUESTS.list(self._rows, self._rows.all(sql, tenant_id, agent_id))
 
     def list_overdue(self, now: int, limit: int) -> list[Request]:
         return self._list_waiting("expires_at <= $1 ORDER BY expires_at", now, limit)
@@ -165,7 +164,7 @@ class RequestQueries:
         moments = [self._rows.one(sql) for sql in _NEXT_DUE]
         return min((int(row[0]) for row in moments if row), default=None)
 
-    def expire(self, requests: Sequence[Request]) -> None:
+    def end(self, requests: Sequence[Request]) -> None:
         alike = ("status", "reason_code", "decided_at")
         fixed = [getattr(requests[0], name) for name in alike]
         packed, empty = [], []
@@ -174,7 +173,7 @@ class RequestQueries:
             REQUESTS.seal(self._rows, request.tenant_id, cells, tuple(range(len(cells))))
             packed += [request.tenant_id, request.id, cells[0]]
             empty = cells[1:]
-        written = self._rows.run(_expire_sql(len(requests)), *fixed, *empty, *packed)
+        written = self._rows.run(_end_sql(len(requests)), *fixed, *empty, *packed)
         if written != len(requests):
             raise Conflict("somebody changed one of these threads at the same time")
         self._rows.changes += [Change(request.tenant_id, request.id) for request in requests]
