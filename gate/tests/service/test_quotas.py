@@ -15,7 +15,7 @@ from stacksona_gate.domain.tenants import TenantLimits
 from stacksona_gate.service.agents import AgentChange
 from stacksona_gate.service.environment import Limits
 from stacksona_gate.service.erasure import erase_content
-from stacksona_gate.service.quotas import DEMAND_LASTS, RECOUNT_EVERY, STORED_EVERY, Bucket, share
+from stacksona_gate.service.quotas import DEMAND_LASTS, RECOUNT_EVERY, STORED_EVERY, Bucket, Quotas, share
 from stacksona_gate.service.requests import Ask, File
 from stacksona_gate.service.tenants import limit_tenant
 
@@ -117,9 +117,10 @@ def test_a_bucket_lets_a_seconds_worth_through_at_once_and_then_its_rate() -> No
     assert 1098 <= passed <= 1101
 
 
-def test_a_clock_that_is_set_back_gives_nothing() -> None:
+def test_a_clock_that_is_set_back_gives_nothing_and_takes_nothing_away() -> None:
     bucket = Bucket(2, 2.0, 2.0, 10 * SECOND)
     assert [bucket.take(now) for now in (10 * SECOND, 10 * SECOND, 5 * SECOND)] == [True, True, False]
+    assert bucket.take(6 * SECOND)
 
 
 # Several nodes
@@ -167,9 +168,45 @@ async def test_a_node_that_alone_is_asked_gets_all_of_it() -> None:
         assert 95 <= passed <= 105
 
 
-def _passes(quotas: object, tenant_id: str) -> bool:
+async def test_nodes_that_are_asked_little_have_no_more_than_the_limit_between_them_when_they_are_asked_much() -> None:
+    async with world() as w, beside(w) as other:
+        quotas = [w.gate.quotas, other.gate.quotas]
+        for _ in range(3):
+            for one in quotas:
+                one.is_shared = True
+                _passes(one, w.tenant_id)
+                await one.round()
+            w.clock.advance(1)
+        passed = sum(_passes(one, w.tenant_id) for one in quotas for _ in range(200))
+        assert 95 <= passed <= 101
+
+
+async def test_a_node_that_was_not_asked_for_a_second_begins_anew_with_half_of_the_limit_at_least() -> None:
+    async with world() as w, beside(w) as other:
+        quotas = [w.gate.quotas, other.gate.quotas]
+        for one in quotas:
+            one.is_shared = True
+        for asked in (1, 1, 0):
+            for _ in range(asked):
+                _passes(quotas[0], w.tenant_id)
+            for _ in range(9_999):
+                _passes(quotas[1], w.tenant_id)
+            for one in quotas:
+                await one.round()
+            w.clock.advance(1)
+        assert sum(_passes(quotas[0], w.tenant_id) for _ in range(200)) == 50
+
+
+async def test_another_limit_holds_from_the_next_call_on() -> None:
+    async with limited(requests_per_second=2) as api:
+        assert await statuses(api, 3) == [200, 200, 429]
+        await limit(api.world, requests_per_second=4)
+        assert await statuses(api, 5) == [200, 200, 200, 200, 429]
+
+
+def _passes(quotas: Quotas, tenant_id: str) -> bool:
     try:
-        quotas.take_call(tenant_id, 100)  # type: ignore[attr-defined]
+        quotas.take_call(tenant_id, 100)
     except OverLimit:
         return False
     return True

@@ -37,8 +37,7 @@ class Hall:
         """Those inside leave; the next ones stay."""
         done, self._done = self._done, asyncio.Event()
         done.set()
-        for _ in range(4):
-            await asyncio.sleep(0)
+        await ticks()
 
     async def empty(self) -> None:
         while any(not task.done() for task in self.tasks):
@@ -123,6 +122,70 @@ async def test_a_caller_that_hangs_up_in_line_takes_up_no_place() -> None:
     await hall.empty()
 
 
+async def test_one_call_more_than_a_quiet_workspace_has_at_once_makes_it_loud() -> None:
+    turns = Turns()
+    await turns.enter("quiet")
+    for _ in range(QUIET_MOST):
+        await turns.enter("loud")
+    one_more = asyncio.create_task(turns.enter("loud"))
+    for left in range(QUIET_MOST - LOUD_SHARE + 1):
+        await ticks()
+        assert not one_more.done(), left
+        turns.leave("loud")
+    assert await one_more
+
+
+async def test_a_caller_that_hangs_up_as_it_is_called_in_gives_its_place_to_the_next() -> None:
+    turns = Turns()
+    await turns.enter("quiet")
+    for _ in range(QUIET_MOST):
+        await turns.enter("loud")
+    first, second = (asyncio.create_task(turns.enter("loud")) for _ in range(2))
+    await ticks()
+    for _ in range(QUIET_MOST - LOUD_SHARE + 1):
+        turns.leave("loud")
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.wait_for(second, 5)
+    assert first.cancelled()
+
+
+async def test_nobody_passes_those_in_line_when_the_others_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(module, "monotonic", lambda: now)
+    hall = Hall(Turns())
+    await hall.call("quiet")
+    await hall.call("loud", QUIET_MOST + 1)
+    now += 2 * module.REMEMBERED_SECONDS
+    late = asyncio.create_task(hall.turns.enter("loud"))
+    await ticks()
+    assert not late.done()
+    await hall.let_go()
+    assert await late
+    hall.turns.leave("loud")
+    await hall.empty()
+
+
+async def test_a_workspace_that_was_loud_is_quiet_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(module, "monotonic", lambda: now)
+    hall = Hall(Turns())
+    await hall.call("quiet")
+    await hall.call("loud", 3 * QUIET_MOST)
+    await hall.empty()
+    now += 2 * module.REMEMBERED_SECONDS
+    hall.came.clear()
+    await hall.call("quiet")
+    await hall.call("loud", QUIET_MOST)
+    assert hall.came.count("loud") == QUIET_MOST
+    await hall.empty()
+
+
+async def ticks() -> None:
+    for _ in range(4):
+        await asyncio.sleep(0)
+
+
 async def test_a_line_that_is_too_long_refuses() -> None:
     hall = Hall(Turns(line_most=2))
     await hall.call("quiet")
@@ -158,3 +221,25 @@ async def test_the_first_refusals_are_answered_at_once_and_the_rest_a_little_lat
     assert not task.done()
     await task
     assert (at_once < module.HELD_SECONDS, pace.held) == (True, 0)
+
+
+async def test_only_so_many_refusals_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HELD_MOST", 1)
+    pace = Pace()
+    for _ in range(FREE_REFUSALS):
+        await pace.hold("loud")
+    task = asyncio.create_task(pace.hold("loud"))
+    await asyncio.sleep(0)
+    await pace.hold("loud")
+    assert not task.done()
+    await task
+
+
+async def test_refusals_are_counted_anew_each_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(module, "monotonic", lambda: now)
+    pace = Pace()
+    for _ in range(3):
+        for _ in range(FREE_REFUSALS):
+            await asyncio.wait_for(pace.hold("loud"), module.HELD_SECONDS / 2)
+        now += 1

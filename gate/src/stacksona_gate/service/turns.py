@@ -92,8 +92,7 @@ class Turns:
     def _release(self, tenant_id: str) -> None:
         inside = self._inside[tenant_id] - 1
         line, most = self._lines.get(tenant_id), self._most(tenant_id)
-        # One at least: a line goes on also where nobody is inside who would call the next one in.
-        while line and (inside < most or not inside):
+        while line and inside < most:
             place = line.popleft()
             if not place.done():
                 place.set_result(None)
