@@ -83,6 +83,11 @@ async def test_little_is_not_worth_a_row(w: World) -> None:
     assert (await rows(w), w.store.load().commits) == ([], commits)
 
 
+def test_a_twentieth_of_the_limit_is_worth_mentioning() -> None:
+    assert holding(MOST // MENTIONED).worth_mentioning() == {"agt_1": MOST // MENTIONED}
+    assert holding(MOST // MENTIONED - 1).worth_mentioning() == {}
+
+
 async def test_rows_of_processes_long_gone_are_cleared_away(w: World) -> None:
     await SharedHolds(w.gate, holding(MOST)).round()
     w.clock.advance(20 * LASTS / SECOND)
