@@ -66,6 +66,25 @@ async def test_times_are_over_in_their_order() -> None:
     assert over == [1, 2]
 
 
+async def test_the_time_of_a_wait_that_ended_early_does_not_end_the_next_one() -> None:
+    wakeups = Wakeups()
+    waiter = wakeups.for_request("default", "req_1")
+    first = armed(waiter, 0.1)
+    wakeups.changed([THREAD])
+    assert await first
+    second = armed(waiter)
+    assert not await wakeups.for_tenant("default").wait(0.3)
+    assert not second.done()
+
+
+async def test_of_requests_that_several_waited_for_nothing_is_left() -> None:
+    wakeups = Wakeups()
+    for number in range(9):
+        for waiter in [wakeups.for_request("default", f"req_{number}") for _ in range(2)]:
+            waiter.close()
+    assert not wakeups._waiting
+
+
 async def test_a_closed_waiter_is_neither_woken_nor_counted() -> None:
     wakeups = Wakeups()
     staying, leaving = (wakeups.for_request("default", "req_1") for _ in range(2))
