@@ -45,7 +45,13 @@ def test_another_proxy_is_refused_and_its_password_not_repeated(proxy: str) -> N
     assert "hunter2" not in str(refused.value)
 
 
-def test_the_time_to_drain_may_be_none_and_no_other_number_may() -> None:
+def test_the_time_to_drain_may_be_none_and_no_count_of_what_is_needed_may() -> None:
     assert read_settings({"STACKSONA_DRAIN_SECONDS": "0"}).drain_seconds == 0
     with pytest.raises(Invalid, match="STACKSONA_HELD_REQUESTS is a whole number from 1"):
         read_settings({"STACKSONA_HELD_REQUESTS": "0"})
+
+
+@pytest.mark.parametrize("name", ["REQUESTS_PER_SECOND", "PENDING_THREADS", "STORED_REQUESTS", "STORED_MEGABYTES"])
+def test_no_limit_of_workspaces_may_be_written_as_zero(name: str) -> None:
+    settings = read_settings({f"STACKSONA_TENANT_{name}": "0"})
+    assert getattr(settings, f"tenant_{name.lower()}") == 0

@@ -62,16 +62,24 @@ class Settings:
     held_requests: int = _setting(1000, "Answers held open at once per agent, by all nodes together")  # type: ignore[assignment]
     discovered_tools: int = _setting(500, "Unknown tool names kept per workspace")  # type: ignore[assignment]
     tenant_requests_per_second: int = _setting(  # type: ignore[assignment]
-        0, "Calls per second of a workspace's agents and verifiers together, unless it has a limit of its own; 0: none"
+        0,
+        "Calls per second of a workspace's agents and verifiers together, unless it has a limit of its own; 0: none",
+        least=0,
     )
     tenant_pending_threads: int = _setting(  # type: ignore[assignment]
-        0, "Threads of a workspace that wait for people at once, unless it has a limit of its own; 0: none"
+        0,
+        "Threads of a workspace that wait for people at once, unless it has a limit of its own; 0: none",
+        least=0,
     )
     tenant_stored_requests: int = _setting(  # type: ignore[assignment]
-        0, "Requests that a workspace keeps with their content, unless it has a limit of its own; 0: none"
+        0,
+        "Requests that a workspace keeps with their content, unless it has a limit of its own; 0: none",
+        least=0,
     )
     tenant_stored_megabytes: int = _setting(  # type: ignore[assignment]
-        0, "Their content and attachments in units of 1,000,000 bytes, unless it has a limit of its own; 0: none"
+        0,
+        "Their content and attachments in units of 1,000,000 bytes, unless it has a limit of its own; 0: none",
+        least=0,
     )
     deliveries_per_endpoint: int = _setting(  # type: ignore[assignment]
         4, "Webhooks on their way at once to one endpoint, from one process"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -18,6 +18,7 @@ from stacksona_gate.service.erasure import erase_content
 from stacksona_gate.service.quotas import DEMAND_LASTS, RECOUNT_EVERY, STORED_EVERY, Bucket, Quotas, share
 from stacksona_gate.service.requests import Ask, File
 from stacksona_gate.service.tenants import limit_tenant
+from stacksona_gate.store.base import Tx
 
 SECOND = 1_000_000
 
@@ -288,6 +289,23 @@ async def test_what_was_erased_makes_room_at_the_next_whole_count() -> None:
         w.clock.advance((STORED_EVERY + RECOUNT_EVERY) / SECOND)
         await w.gate.quotas.round()
         assert await statuses(api, 1) == [200]
+
+
+@pytest.mark.parametrize(("standard", "looks"), [(0, 1), (None, 1), (5, 2)])
+async def test_nobody_asks_what_other_nodes_are_asked_for_where_nothing_is_limited(
+    standard: int | None, looks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world(limits=Limits(tenant=TenantLimits(requests_per_second=standard))) as w:
+        looked, scan = [], w.store.scan
+
+        async def counted(query: Callable[[Tx], object]) -> object:
+            looked.append(query)
+            return await scan(query)
+
+        monkeypatch.setattr(w.store, "scan", counted)
+        w.gate.quotas.is_shared = True
+        await w.gate.quotas.round()  # once for what is kept
+        assert len(looked) == looks
 
 
 async def test_a_workspace_without_limits_costs_the_rounds_nothing() -> None:

@@ -12,7 +12,7 @@ from gate.tests.web.browsing import Visit, visiting, words
 from stacksona_gate.domain.agents import key_hash
 from stacksona_gate.domain.audit import COMMAND_LINE
 from stacksona_gate.service import people
-from stacksona_gate.service.tenants import create_tenant, new_tenant_id, suspend_tenant
+from stacksona_gate.service.tenants import create_tenant, new_tenant_id, resume_tenant, suspend_tenant
 from stacksona_gate.store.base import Tx
 from stacksona_gate.web.visitors import local_path
 
@@ -274,6 +274,17 @@ async def test_a_suspended_workspace_says_so_to_whoever_knows_the_password() -> 
         refused = await guest.post("/sign-in", form)
         assert (refused.status_code, "set-cookie" in refused.headers) == (403, False)
         assert "suspended" in words(refused)
+
+
+async def test_who_was_signed_in_to_a_workspace_signs_in_anew_after_it_was_suspended() -> None:
+    async with visiting() as guest:
+        await two_of_the_same_address(guest)
+        form = {"workspace": "acme", "email": guest.w.reviewer.email, "password": "another long password"}
+        cookie = (await guest.post("/sign-in", form)).headers["set-cookie"].partition(";")[0]
+        assert (await guest.get("/inbox", cookie=cookie)).status_code == 200
+        for change in (suspend_tenant, resume_tenant):
+            await guest.w.write(lambda tx, c=change: c(tx, guest.w.env, COMMAND_LINE, "acme"))  # type: ignore[misc]
+        assert (await guest.get("/inbox", cookie=cookie)).status_code == 303
 
 
 async def test_the_link_of_a_new_workspace_makes_its_first_admin_and_signs_them_in() -> None:

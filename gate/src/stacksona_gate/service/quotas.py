@@ -203,7 +203,7 @@ class Quotas:
 
     @property
     def _is_limited(self) -> bool:
-        return bool(self._buckets or self._elsewhere) or self.env.limits.tenant.requests_per_second is not None
+        return bool(self._buckets or self._elsewhere) or bool(self.env.limits.tenant.requests_per_second)
 
     async def _count_waiting(self) -> None:
         for tenant_id, waiting in list(self._waiting.items()):

@@ -118,6 +118,14 @@ async def test_a_renamed_workspace_is_signed_in_to_under_its_new_name(office: Of
     assert (await sign_in(gate, "acme-eu", "ada@example.com", PASSWORD, "::1")).user.tenant_id == made["id"]
 
 
+async def test_only_the_first_workspace_takes_its_own_name_again(office: Office) -> None:
+    await office.create()
+    await office.http.patch(f"{TENANTS}/default", json={"name": "first"})
+    taken = await office.http.patch(f"{TENANTS}/acme", json={"name": "default"})
+    again = await office.http.patch(f"{TENANTS}/first", json={"name": "default"})
+    assert (taken.status_code, again.status_code, again.json()["name"]) == (409, 200, "default")
+
+
 async def test_limits_that_are_left_out_are_the_installations(office: Office) -> None:
     await office.create(limits={"requests_per_second": 5, "pending_threads": 0})
     answer = (await office.http.put(f"{TENANTS}/acme/limits", json={"stored_requests": 9})).json()
