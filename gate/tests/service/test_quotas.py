@@ -224,6 +224,16 @@ async def test_no_more_threads_wait_than_may_and_what_needs_nobody_goes_on() -> 
         assert await api.world.read(lambda tx: tx.requests.count_pending("default", most=9)) == 2
 
 
+@pytest.mark.parametrize("limits", [{"pending_threads": 1}, {"stored_requests": 1}])
+async def test_a_retry_is_told_what_was_decided_though_that_took_the_last_place(limits: dict[str, int]) -> None:
+    async with limited(**limits) as api:
+        key = {"idempotency-key": "a"}
+        answer = (await api.post(ASK, refund(500), headers=key)).json()
+        await api.world.gate.quotas.round()
+        assert (await api.post(ASK, refund(500), headers={"idempotency-key": "b"})).status_code == 429
+        assert (await api.post(ASK, refund(500), headers=key)).json() == answer
+
+
 async def test_a_decided_thread_makes_room_within_a_round() -> None:
     async with limited(pending_threads=1) as api:
         decision = await api.ask(500)

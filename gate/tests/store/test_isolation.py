@@ -61,6 +61,11 @@ FINDS: dict[str, Probe] = {
     "conversation.measure_attachments": lambda tx, ids: (
         tx.conversation.measure_attachments(OTHER, after="", until="~", limit=9).bytes
     ),
+    "readings.find": lambda tx, ids: [
+        found
+        for named in ({"request_id": ids.request}, {"thread_id": ids.thread}, {"task_id": "task-1"})
+        if (found := tx.readings.find(OTHER, ids.agent, **named)) is not None
+    ],
     "requests.list_pending_of_agent": lambda tx, ids: tx.requests.list_pending_of_agent(OTHER, ids.agent),
     "requests.list_without_outcome": lambda tx, ids: tx.requests.list_without_outcome(
         OTHER, START, before=None, limit=9

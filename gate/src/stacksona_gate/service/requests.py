@@ -15,7 +15,7 @@ from stacksona_gate.domain.audit import Actor
 from stacksona_gate.domain.canonical import canonical_text, canonicalize
 from stacksona_gate.domain.decisions import Answer as Answer
 from stacksona_gate.domain.decisions import decision_object
-from stacksona_gate.domain.errors import Conflict, Invalid, Unavailable
+from stacksona_gate.domain.errors import Conflict, Invalid, OverLimit, Unavailable
 from stacksona_gate.domain.reminders import first_reminder
 from stacksona_gate.domain.requests import Attachment, Request, approval_state
 from stacksona_gate.domain.times import SECOND
@@ -79,15 +79,13 @@ async def submit(gate: Gate, caller: Caller, task_id: str, ask: Ask, key: Idempo
     """Decides and records one request; returns after it is on disk.
 
     Raises Forbidden (paused), Unauthenticated (key replaced meanwhile), Invalid (idempotency key used for another
-    body), Unavailable (nothing was decided).
+    body), OverLimit, Unavailable (nothing was decided).
     """
     for _ in range(TRIES):
         now = gate.env.now()
         caller.require_usable_key(now)
         request = decide(gate.env, caller, task_id, ask, now)
-        most_pending = caller.configuration.limits.pending_threads
-        if most_pending is not None and request.thread_id is not None:
-            await gate.quotas.open_thread(request.tenant_id, most_pending)
+        await _require_place(gate, caller, request, key)
         body = ENCODER.encode(decision_object(request, public_url=gate.env.public_url, warnings=ask.warnings))
         # Signed before it is stored: a gate that cannot sign allows nothing.
         token = fresh_token(gate, request, request.generation, now)
@@ -104,6 +102,21 @@ async def submit(gate: Gate, caller: Caller, task_id: str, ask: Ask, key: Idempo
         caller = await gate.directory.again(caller)
         caller.as_acting_agent()
     raise Unavailable("configuration keeps changing: nothing was decided, try again", retry_after=1)
+
+
+async def _require_place(gate: Gate, caller: Caller, request: Request, key: IdempotencyKey | None) -> None:
+    """Raises OverLimit where the workspace keeps, or waits for, as much as it may. A retry adds nothing to that: it is
+    told what was decided, which may be what took up the last place."""
+    most, tenant_id = caller.configuration.limits.pending_threads, request.tenant_id
+    try:
+        gate.quotas.require_room(tenant_id)
+        if most is not None and request.thread_id is not None:
+            await gate.quotas.open_thread(tenant_id, most)
+    except OverLimit:
+        if key is None or not await gate.store.read(
+            lambda tx: tx.replays.find(tenant_id, key.scope, request.created_at) is not None
+        ):
+            raise
 
 
 def decide(env: Environment, caller: Caller, task_id: str, ask: Ask, now: int) -> Request:

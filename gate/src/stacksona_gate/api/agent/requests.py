@@ -36,7 +36,6 @@ async def create_request(context: Context, call: Call) -> Reply:
     caller = await acting_caller(context, call)
     agent = caller.as_acting_agent()
     context.limit_rate(agent)
-    context.gate.quotas.require_room(agent.tenant_id)
     task_id = task_of(call)
     raw = await read_fields(call, limit=BODY_WITH_FILES_MOST)
     await context.take_turn(call, caller)
