@@ -15,7 +15,8 @@ checked; the `Host` header and the name in the TLS handshake are the receiver's.
 anew from the URL makes plain http work only for receivers that answer to their bare address. The proxy's own address
 is not checked. Proxies in other variables, such as `HTTPS_PROXY`, are not used.
 
-`STACKSONA_LISTEN_URL` is read and checked, and nothing uses it yet: see [what does not work yet](../limits.md).
+Behind [PgBouncer](../how-to/pgbouncer.md) in transaction mode, where notifications do not arrive,
+`STACKSONA_LISTEN_URL` is an address of the same database without it. Without one a node looks for changes every 200 ms.
 """
 
 COMMAND_LINE: Final = """\
@@ -252,7 +253,8 @@ number 500 and `payload[currency]=usd` the text `usd`; `:boolean` and `:json` ar
 
 METRICS: Final = """\
 `GET /metrics` answers Prometheus in its text format, or in OpenMetrics where `Accept` asks for it. It is open to
-loopback and, elsewhere, to an admin's personal token: `Authorization: Bearer sp_…`. Every node is scraped by itself.
+loopback. Elsewhere it takes `Authorization: Bearer …` with a personal token (`sp_…`) of an admin of the first
+workspace, or an operator's key (`so_…`). Every node is scraped by itself.
 
 `of` says whose number it is. Of a `process`: each node counts its own, so add them up. Of the `database`: every node
 tells the same, so take the largest; it is missing while `stacksona_gate_database_up` is 0.

@@ -245,3 +245,27 @@ async def test_of_what_is_overdue_nobody_is_reminded_even_where_others_are_ended
     await w.write(lambda tx: sweep_some(tx, w.env))
     assert len(await w.entries("thread.expired")) == 2
     assert not await w.entries("thread.escalated")
+
+
+async def test_a_database_that_is_away_is_said_once_and_so_is_its_return(
+    w: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    met = 0
+
+    async def away(*_arguments: object) -> object:
+        nonlocal met
+        met += 1
+        raise Unavailable("the database is not there or not writable") from OSError("connection refused")
+
+    monkeypatch.setattr(sweeping, "MOST_SECONDS", 0.01)
+    caplog.set_level("INFO", "stacksona_gate.service.sweeping")
+    with monkeypatch.context() as context:
+        context.setattr(w.store, "read", away)
+        async with sweeper(w):
+            await until(lambda: met > 3)
+            context.undo()
+            await until(lambda: any("back" in line for line in caplog.messages))
+    assert [line.partition(",")[0] for line in caplog.messages] == [
+        "the database is away or too slow: connection refused",
+        "the database is back",
+    ]

@@ -24,6 +24,7 @@ from stacksona_gate.service.sessions import is_loopback
 
 LOOK_SECONDS: Final = 5.0
 """How long metrics wait for what is counted in the database: less than Prometheus waits for them."""
+INSIGHT: Final = "a personal token of an admin of the first workspace, or an operator's key: Authorization: Bearer …"
 
 
 async def get_jwks(context: Context, call: Call) -> Reply:
@@ -50,10 +51,10 @@ async def get_version(context: Context, call: Call) -> Reply:
 
 
 async def get_metrics(context: Context, call: Call) -> Reply:
-    """Prometheus metrics, for loopback or an admin's personal token."""
+    """Prometheus metrics, for loopback, an operator's key, or a personal token of an admin of the first workspace."""
     local = is_loopback(call.peer) and call.header(b"x-forwarded-for") is None and call.header(b"forwarded") is None
     if not local:
-        await _require_insight(context.gate, bearer(call))
+        await _require_insight(context.gate, bearer(call, INSIGHT))
     registry = CollectorRegistry()
     registry.register(GateCollector(context, await _figures(context)))
     ProcessCollector(registry=registry)

@@ -139,7 +139,7 @@ COMMANDS: Final[dict[str, tuple[Callable[[], typer.Typer], str]]] = {
     "retention": (_retention, "How long content is kept: show, set, run."),
     "erase": (_erase, "Erase one person's data; proofs stay."),
     "webhooks": (_webhooks, "Webhooks: list, show, replay, test, rotate-secret, switch-on, listen."),
-    "db": (_db, "The database: migrate, backup, copy."),
+    "db": (_db, "The database: migrate, backup, copy, partition."),
     "data-key": (_data_key, "The keys that content rests encrypted with: rotate."),
     "signing-key": (_signing_key, "The key that signs approvals: rotate."),
 }

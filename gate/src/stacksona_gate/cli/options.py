@@ -10,7 +10,10 @@ import typer
 from stacksona_gate.config import variable
 from stacksona_gate.domain.ids import FIRST_TENANT as FIRST_TENANT
 
-DATABASE_HELP: Final = f"Where decisions are kept: sqlite:///relative.db. Else {variable('database_url')}."
+DATABASE_HELP: Final = (
+    "Where decisions are kept: sqlite:///relative.db, sqlite:////absolute.db or postgresql://user@host/database."
+    f" Else {variable('database_url')}."
+)
 _DURATION: Final = re.compile(r"([0-9]{1,8})([smhd]?)")
 _SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from stacksona_gate.config import Settings, is_postgresql, read_settings, shown_address, sqlite_path
+from stacksona_gate.cli.obstacles import obstacle
+from stacksona_gate.config import Settings, read_settings, shown_address
 from stacksona_gate.domain.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -62,30 +61,8 @@ def database_named(settings: Settings) -> Iterator[None]:
     try:
         yield
     except Unavailable as error:
-        raise Unavailable(f"{shown_address(settings.database_url)}: {_obstacle(settings) or error.detail}") from error
-
-
-def _obstacle(settings: Settings) -> str | None:
-    """What keeps the file from ever being opened, so that trying again would not help."""
-    if is_postgresql(settings.database_url):
-        return None
-    path = Path(sqlite_path(settings.database_url))
-    if path.is_dir():
-        return "this is a folder: name a file in it"
-    if not path.parent.is_dir():
-        return f"there is no folder {path.parent}: make it first"
-    if path.is_file() and not os.access(path, os.R_OK | os.W_OK):
-        return "this user may not read and write the file"
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        return f"this user may not write in the folder {path.parent}, where the database has files beside it"
-    if path.is_file() and _first_bytes(path) not in (b"", b"SQLite format 3\x00"):
-        return "this is no SQLite database: name another file"
-    return None
-
-
-def _first_bytes(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(16)
+        told = obstacle(settings, error.__cause__) or error.detail
+        raise Unavailable(f"{shown_address(settings.database_url)}: {told}") from error
 
 
 def answer(value: object, lines: Iterable[str], *, as_json: bool) -> None:

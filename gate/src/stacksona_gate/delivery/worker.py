@@ -142,8 +142,8 @@ class DeliveryWorker:
             self._wake.clear()
             try:
                 wait = await self._round()
-            except GateError as error:
-                log.info("nothing was sent: %s", error)
+            except GateError as error:  # the store is away, which whoever sweeps says
+                log.debug("nothing was sent: %s", error)
             except Exception:
                 log.exception("nothing was sent")
             await asyncio.sleep(PAUSE_SECONDS)

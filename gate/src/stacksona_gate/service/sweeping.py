@@ -11,13 +11,14 @@ import logging
 from dataclasses import dataclass
 from typing import Final
 
-from stacksona_gate.domain.errors import GateError
+from stacksona_gate.domain.errors import Unavailable
 from stacksona_gate.domain.times import SECOND
 from stacksona_gate.service.environment import Environment
 from stacksona_gate.service.gate import Gate
 from stacksona_gate.service.reminders import remind_all
 from stacksona_gate.service.threads import expire_all
 from stacksona_gate.store.base import Tx
+from stacksona_gate.telemetry.outages import Outage
 
 MOST: Final = 50
 """Threads per transaction: decisions in the same commit wait for them."""
@@ -39,13 +40,18 @@ class Swept:
 
 
 async def keep_sweeping(gate: Gate) -> None:
-    """Sweeps until it is cancelled. Its own pauses are of a clock that nobody sets."""
+    """Sweeps until it is cancelled. Its own pauses are of a clock that nobody sets.
+
+    It asks the database twice a second whatever else happens: so it is the one to say that the database is away.
+    """
+    outage = Outage(log, "the database is away or too slow", "the database is back")
     while True:
         wait = MOST_SECONDS
         try:
             wait = await sweep(gate)
-        except GateError as error:  # the store is away
-            log.info("nothing was swept: %s", error)
+            outage.succeeded()
+        except Unavailable as error:
+            outage.failed(error.__cause__ or error)
         except Exception:
             log.exception("nothing was swept")
         await asyncio.sleep(wait)

@@ -24,6 +24,7 @@ from stacksona_gate.store.postgres_connection import READ, PostgresRows, Repeat,
 from stacksona_gate.store.postgres_transactions import Line
 from stacksona_gate.store.queries.tenants import CONFIGURATION
 from stacksona_gate.store.rows import Row
+from stacksona_gate.telemetry.outages import Outage
 
 CHANNEL: Final = "stacksona_gate"
 PAYLOAD_MOST: Final = 7500
@@ -138,6 +139,11 @@ class Listener(threading.Thread):
         self._name = name
         self._rows: PostgresRows | None = None
         self._stopped = threading.Event()
+        self._deaf = Outage(
+            log,
+            "notifications do not arrive; the tables are looked at every 200 ms instead",
+            "notifications arrive again",
+        )
         self.ready = threading.Event()
         """Set once everything that is committed from now on is heard of."""
 
@@ -147,10 +153,11 @@ class Listener(threading.Thread):
             self._look_around()
             try:
                 self._listen(begun)
+                self._deaf.succeeded()
             except (psycopg.Error, OSError) as error:
                 self._hang_up()
                 if not self._stopped.is_set():
-                    log.warning("notifications do not arrive; the tables are looked at instead: %s", error)
+                    self._deaf.failed(error)
                 self._stopped.wait(LOOK_ALONE_SECONDS)
         self._hang_up()
         self._line.close()

@@ -54,6 +54,13 @@ async def test_metrics_are_closed_to_others_without_a_token(api: Api) -> None:
         problem(await far.http.get("/metrics"), 401)
 
 
+async def test_who_sends_no_token_for_metrics_is_told_which_one(api: Api) -> None:
+    async with api_of(api.world, peer="192.0.2.7") as far:
+        far.http.headers.pop("authorization")
+        said = problem(await far.http.get("/metrics"), 401)["detail"]
+    assert "personal token of an admin" in said
+
+
 async def test_an_agents_key_opens_no_metrics(api: Api) -> None:
     async with api_of(api.world, peer="192.0.2.7") as far:
         problem(await far.http.get("/metrics"), 401)

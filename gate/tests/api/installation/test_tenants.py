@@ -76,6 +76,12 @@ async def test_another_link_ends_the_one_before(office: Office) -> None:
     assert [one is not None for one in found] == [False, True]
 
 
+async def test_who_sends_no_key_is_told_which_one(office: Office) -> None:
+    office.http.headers.pop("authorization")
+    answer = await office.http.get(TENANTS)
+    assert (answer.status_code, "so_…" in answer.json()["detail"]) == (401, True)
+
+
 async def test_only_the_hash_of_an_operators_key_is_kept(office: Office) -> None:
     (kept,) = await office.house.world.read(lambda tx: tx.installations.list_operator_keys())
     assert kept.hash == key_hash(office.secret)

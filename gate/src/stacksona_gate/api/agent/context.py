@@ -103,11 +103,11 @@ class Context:
             self.gate.quotas.take_ask(agent.tenant_id, agent.id, agent.requests_per_second)
 
 
-def bearer(call: Call) -> str:
-    """The key of ``Authorization: Bearer …``. Raises Unauthenticated."""
+def bearer(call: Call, wanted: str = "the agent's key: Authorization: Bearer sg_…") -> str:
+    """The key of ``Authorization: Bearer …``. ``wanted``: what to send. Raises Unauthenticated."""
     value = call.header(b"authorization")
     if value is None:
-        raise Unauthenticated("send the agent's key: Authorization: Bearer sg_…")
+        raise Unauthenticated(f"send {wanted}")
     scheme, _, key = value.partition(" ")
     if scheme.lower() != "bearer" or not key:
         raise Unauthenticated("the Authorization header is malformed: send Bearer and the key")

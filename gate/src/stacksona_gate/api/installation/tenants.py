@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -23,6 +23,9 @@ from stacksona_gate.service.transactions import Tx
 
 TenantName = Annotated[str, Meta(min_length=1, max_length=63, pattern="^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")]
 Limit = Annotated[int, Meta(ge=0, le=LIMIT_MOST)] | None
+
+
+KEY: Final = "an operator's key: Authorization: Bearer so_…"
 
 
 class LimitsBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -85,7 +88,7 @@ class InstallationContext:
 
     async def operator(self, call: Call) -> OperatorKey:
         """Raises Unauthenticated."""
-        return await operator_of(self.gate, bearer(call))
+        return await operator_of(self.gate, bearer(call, KEY))
 
     async def change[T](self, key: OperatorKey, unit: Callable[[Tx, Actor], T]) -> T:
         """Runs a use-case in one transaction, which looks again whether the key still is good."""
