@@ -86,13 +86,13 @@ class Settings:
     )
     deliveries_at_once: int = _setting(200, "Webhooks on their way at once, from one process")  # type: ignore[assignment]
     drain_seconds: int = _setting(  # type: ignore[assignment]
-        5, "How long a process that was told to end (SIGTERM) serves on, saying that it is not ready", least=0
+        5, "Seconds that a process that was told to end (SIGTERM) serves on, saying that it is not ready", least=0
     )
     partition_rows: int = _setting(  # type: ignore[assignment]
         2_000_000, "On PostgreSQL: rows beyond which a table is partitioned by time, and of one partition"
     )
     forwarded_allow: str = _setting(  # type: ignore[assignment]
-        "127.0.0.1", "Proxies (addresses, comma separated) whose X-Forwarded-For is believed"
+        "127.0.0.1", "Proxies (addresses or networks, comma separated) whose X-Forwarded-For is believed"
     )
 
 

@@ -82,7 +82,7 @@ def test_it_has_what_its_values_ask_for(helm: Helm) -> None:
     [
         ({}, "/publicUrl"),
         (VALUES | {"publicUrl": "http://gate.example.com"}, "/publicUrl"),
-        (VALUES | {"drainSeconds": 30}, r"terminationGracePeriodSeconds must be at least drainSeconds \+ 36"),
+        (VALUES | {"drainSeconds": 30}, r"terminationGracePeriodSeconds must be at least drainSeconds \+ 45"),
         (VALUES | {"replica": 3}, "replica"),
         (VALUES | {"image": {"tag": "latest"}}, "/image/tag"),
         (VALUES | {"logLevel": "loud"}, "/logLevel"),
@@ -132,7 +132,7 @@ def test_probes_look_at_what_the_gate_answers(helm: Helm) -> None:
 def test_an_update_takes_no_node_away_before_another_is_ready(helm: Helm) -> None:
     spec = rendered(helm, VALUES)["Deployment"]["spec"]
     assert spec["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
-    assert spec["template"]["spec"]["terminationGracePeriodSeconds"] >= 5 + 36
+    assert spec["template"]["spec"]["terminationGracePeriodSeconds"] >= 5 + 45
     assert "replicas" not in spec  # the autoscaler's
 
 

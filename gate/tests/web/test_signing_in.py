@@ -227,6 +227,7 @@ async def test_a_refused_sign_in_does_not_say_whether_there_is_such_a_workspace(
         refused = await guest.post("/sign-in", form)
         assert refused.status_code == 401
         assert "workspace, mail address or password is wrong" in words(refused)
+        assert 'class="workspace"' not in refused.text  # the page's head names the workspace of who is signed in
         assert "<b>" not in refused.text.partition('class="card"')[2].partition("Mail address")[0]
 
 

@@ -86,7 +86,7 @@ class SignIn:
             headers=headers,
             next=next_path,
             several=await people.has_several_workspaces(self._gate),
-            workspace=workspace,
+            named=workspace,
             email=email,
             error=error,
         )
