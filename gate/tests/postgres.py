@@ -223,14 +223,16 @@ def partitions(url: str, size: int = 5) -> Partitions:
 
 @contextmanager
 def postgres_database(
-    version: int = 18, *, empty: bool = False, partitioned: bool = False
+    version: int = 18, *, empty: bool = False, partitioned: bool = False, language: str = ""
 ) -> Iterator[PostgresDatabase]:
-    """A database of its own; ``empty``: without tables."""
+    """A database of its own; ``empty``: without tables. ``language``: whose order texts are sorted in, else by their
+    bytes; empty then."""
     url = server(version)
     name = f"gate_{secrets.token_hex(6)}"
-    source = "template0" if empty else partitioned_template(version) if partitioned else template(version)
+    source = "template0" if empty or language else partitioned_template(version) if partitioned else template(version)
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{source}"')
+        sorted_by = f" LOCALE_PROVIDER icu ICU_LOCALE '{language}'" if language else ""
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{source}"{sorted_by}')
     try:
         yield PostgresDatabase(address(url, name))
     finally:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 from gate.tests.api.agent.calls import ASK, DECISIONS, TASK, Api, api_of, problem, refund
 from gate.tests.factories import World, an_ask, beside, second_tenant, world
+from gate.tests.postgres import postgres_database
 
 from stacksona_gate.domain.audit import COMMAND_LINE
 from stacksona_gate.domain.errors import OverLimit
@@ -265,6 +266,17 @@ async def test_a_workspace_that_keeps_as_much_as_it_may_asks_no_more() -> None:
         assert refused.headers["ratelimit-policy"] == '"stored-requests";q=2'
         problem(await api.post(TASK + "/events", {"event_type": "step"}), 429, "workspace_stored_requests")
         assert (await api.get(DECISIONS, task_id="task-1")).status_code == 200
+
+
+async def test_what_was_just_asked_counts_in_whatever_order_the_database_sorts() -> None:
+    with postgres_database(15, language="en-US") as database:
+        async with world(database) as w:
+            await limit(w, stored_requests=2)
+            for number in range(2):
+                await w.ask(100, task=f"task-{number}")
+            await w.gate.quotas.round()
+            with pytest.raises(OverLimit):
+                await w.ask(100)
 
 
 async def test_attachments_count_by_their_bytes() -> None:

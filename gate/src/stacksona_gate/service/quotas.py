@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from stacksona_gate.domain.errors import OverLimit
-from stacksona_gate.domain.ids import ulid
+from stacksona_gate.domain.ids import ALPHABET, ulid
 from stacksona_gate.domain.tenants import TenantLimits, in_force, read_limits
 from stacksona_gate.domain.times import MINUTE, SECOND
 from stacksona_gate.service.environment import Environment
@@ -32,6 +32,8 @@ PAGE: Final = 20_000
 """Requests looked at per step of a count: tens of milliseconds of a thread that decides nothing."""
 SETTLED: Final = 20 * SECOND
 """Ids older than that are committed or never will be: they are counted once."""
+LAST_ID: Final = ALPHABET[-1] * 26
+"""After every ULID, also where a database sorts texts as a language does: punctuation may come before all of them."""
 MEGABYTE: Final = 1_000_000
 _ROOM: Final = "shorten its retention, or ask its operator for more"
 COUNTED_MOST: Final = 1_000_000
@@ -237,7 +239,7 @@ class Quotas:
         async for requests, size in self._pages(tenant_id, known.mark, settled):
             known.requests, known.bytes = known.requests + requests, known.bytes + size
         known.mark = settled
-        young = [page async for page in self._pages(tenant_id, settled, "~")]
+        young = [page async for page in self._pages(tenant_id, settled, LAST_ID)]
         known.total = (known.requests + sum(r for r, _ in young), known.bytes + sum(b for _, b in young))
         self._kept[tenant_id] = known
         return known
