@@ -288,6 +288,15 @@ async def test_who_was_signed_in_to_a_workspace_signs_in_anew_after_it_was_suspe
         assert (await guest.get("/inbox", cookie=cookie)).status_code == 303
 
 
+async def test_no_session_opens_a_suspended_workspace() -> None:
+    async with visiting() as guest:
+        await two_of_the_same_address(guest)
+        tenant = await guest.w.write(lambda tx: suspend_tenant(tx, guest.w.env, COMMAND_LINE, "acme"))
+        user = await guest.w.read(lambda tx: tx.people.find_user_by_email(tenant.id, guest.w.reviewer.email))
+        assert user is not None
+        assert (await (await guest.as_(user)).get("/inbox")).status_code == 303
+
+
 async def test_the_link_of_a_new_workspace_makes_its_first_admin_and_signs_them_in() -> None:
     async with visiting() as guest:
         w, tenant_id = guest.w, new_tenant_id(guest.w.env)
