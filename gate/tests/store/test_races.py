@@ -230,6 +230,15 @@ async def test_a_decision_made_under_an_older_configuration_is_stale_and_not_wri
     assert len(await w.entries("request.decided")) == 1
 
 
+async def test_a_redemption_by_whoever_lost_the_key_meanwhile_redeems_nothing(w: World) -> None:
+    answer, from_before = await w.approved(), await w.caller()
+    token = await w.token(answer)
+    await w.rotate(overlap=0)
+    with pytest.raises(Unauthenticated):
+        await w.redeem(answer, token=token, caller=from_before)
+    assert (await w.stored(answer)).redeemed_at is None
+
+
 async def test_nothing_is_allowed_by_the_old_policy_once_the_new_one_is_committed(w: World) -> None:
     caller = await w.caller()
     asked = [w.ask(100, task=f"before-{number}", caller=caller) for number in range(30)]

@@ -1,0 +1,53 @@
+"""What is told of a commit that PostgreSQL itself is not sure of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import psycopg
+import pytest
+from gate.tests.cli.processes import until
+from gate.tests.postgres import PostgresServer, programs
+
+from stacksona_gate.domain.errors import Unavailable
+from stacksona_gate.store.content import Content
+from stacksona_gate.store.postgres_address import connection_parameters
+from stacksona_gate.store.postgres_connection import HELD, Columns, PostgresRows
+from stacksona_gate.store.postgres_transactions import Line, Patience
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def alone() -> Iterator[PostgresServer]:
+    """A server whose commits wait for a standby that there is not."""
+    server = PostgresServer(programs(18), settings={"synchronous_standby_names": "nobody"})
+    try:
+        server.make()
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+def test_a_commit_whose_wait_for_the_standby_was_cancelled_may_or_may_not_stand(alone: PostgresServer) -> None:
+    def connect() -> PostgresRows:
+        return PostgresRows(connection_parameters(alone.url()), content=Content(), columns=Columns())
+
+    def cancelled() -> bool | None:
+        waiting = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+        return admin.execute(waiting).fetchone() == (True,) or None
+
+    with (
+        closing(Line(connect, Patience())) as line,
+        psycopg.connect(alone.url(), autocommit=True) as admin,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        admin.execute("SET synchronous_commit = local")
+        admin.execute("CREATE TABLE kept (number BIGINT)")
+        told = pool.submit(line.transact, HELD, lambda rows, tx: rows.run("INSERT INTO kept VALUES (1)"))
+        until(cancelled)
+        with pytest.raises(Unavailable, match="may or may not have been decided"):
+            told.result(60)
