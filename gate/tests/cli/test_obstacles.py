@@ -5,7 +5,8 @@ from __future__ import annotations
 import psycopg
 import pytest
 from gate.tests.cli.conftest import Shell
-from gate.tests.postgres import address, free_port, server
+from gate.tests.ports import free_port
+from gate.tests.postgres import address, server
 from typer.testing import CliRunner
 
 from stacksona_gate.cli import app

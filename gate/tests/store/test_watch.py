@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import psycopg
 import pytest
 from gate.tests.factories import PATIENCE, POLICY, TENANT, World, beside, thread_of
 from gate.tests.processes import Child, child
@@ -15,6 +17,9 @@ from stacksona_gate.domain.errors import GateError, Unauthenticated
 from stacksona_gate.service.decisions import DrainFlag, Polled, Selector, wait_decision
 from stacksona_gate.service.requests import Answer
 from stacksona_gate.store.base import Change
+from stacksona_gate.store.postgres_changes import Listener
+from stacksona_gate.store.postgres_connection import PostgresRows
+from stacksona_gate.store.postgres_transactions import Line, Patience
 
 END = Change("end", "")
 CONFIGURED = Change(TENANT, "")
@@ -154,3 +159,22 @@ async def test_a_second_process_wakes_who_waits_and_drops_what_is_remembered(w: 
     with pytest.raises(Unauthenticated):
         await w.caller()
     assert (await w.caller(key)).as_agent().state == "paused"
+
+
+def test_a_listener_that_reaches_nobody_says_so_once_however_often_it_tries(caplog: pytest.LogCaptureFixture) -> None:
+    enough = threading.Event()
+    tries: list[None] = []
+
+    def connect() -> PostgresRows:
+        tries.append(None)
+        if len(tries) > 5:
+            enough.set()
+        raise psycopg.OperationalError("connection refused")
+
+    listener = Listener(connect, Line(connect, Patience()), lambda changes: None, "me", confirm=lambda: None)
+    listener.start()
+    assert enough.wait(PATIENCE)
+    listener.stop()
+    assert [line for line in caplog.messages if "notifications" in line] == [
+        "notifications do not arrive; the tables are looked at every 200 ms instead: connection refused"
+    ]
