@@ -28,6 +28,7 @@ from gate.tests.store.test_webhooks import a_delivery, put, put_endpoint
 from stacksona_gate.domain.approvals import Redeemed, Refused
 from stacksona_gate.domain.errors import Conflict, GateError, Invalid
 from stacksona_gate.domain.people import PersonalToken, Session
+from stacksona_gate.domain.tenants import OperatorKey
 from stacksona_gate.domain.webhooks import Attempt, Notice
 from stacksona_gate.main import build_gate, copy_database
 from stacksona_gate.service.environment import Environment
@@ -135,6 +136,8 @@ async def lived_in(w: World) -> None:
         tx.agents.update(replace(w.agent, reviewers=(rita,)))
         tx.leases.take("seal default", "nobody", now, 0)
         tx.nodes.say("node_1", "{}", now, 0)
+        tx.installations.insert_operator_key(OperatorKey("opk_1", ODD, "h" * 64, "so_ab…", now, None))
+        tx.installations.tell_demands("node_1", {"w default": 3}, now=now, until=now)
         tx.notices.insert(Notice(0, TENANT, "ntc_1", "test", ODD, "{}", now))
         tx.webhooks.insert_attempt(Attempt(TENANT, "msg_1", 1, now, 5, None, "refused", ODD))
 
