@@ -35,7 +35,7 @@ ORIGIN: Final = "http://127.0.0.1:8420"
 NOBODY: Final = {"tenant_id": "ten_" + "0" * 26, "id": "req_" + "0" * 26, "approval_id": "apr_" + "0" * 26}
 NAMES: Final = ("acme", "globex")
 GLOBAL: Final = frozenset(
-    {"installation", "signing_keys", "log_keys", "leases", "migrations", "operator_keys", "demands"}
+    {"installation", "signing_keys", "log_keys", "leases", "migrations", "operator_keys", "demands", "nodes"}
 )
 """Tables that belong to nobody in particular."""
 

@@ -90,7 +90,8 @@ async def test_a_verdict_against_a_revision_never_approves_what_was_not_seen(w: 
 async def test_a_verdict_against_a_pause_leaves_nothing_redeemable(w: World) -> None:
     answer = await w.ask()
     async with beside(w) as other:
-        await together(other.review(answer), w.pause())
+        _, paused = await together(other.review(answer), w.pause())
+    assert not isinstance(paused, BaseException)
     await w.resume()
     stored = await w.stored(answer)
     assert stored.status in {"approved", "rejected"}
