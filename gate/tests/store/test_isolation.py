@@ -73,7 +73,6 @@ FINDS: dict[str, Probe] = {
     "requests.count_without_outcome": lambda tx, ids: tx.requests.count_without_outcome(OTHER, START, most=9),
     "requests.list_redeemed": lambda tx, ids: tx.requests.list_redeemed(OTHER, limit=9),
     "requests.list_revisions": lambda tx, ids: tx.requests.list_revisions(OTHER, ids.request),
-    "readings.find": lambda tx, ids: tx.readings.find(OTHER, ids.agent, request_id=ids.request),
     "conversation.list_reviews": lambda tx, ids: tx.conversation.list_reviews(OTHER, ids.request),
     "conversation.list_notes": lambda tx, ids: tx.conversation.list_notes(OTHER, ids.request),
     "conversation.list_events": lambda tx, ids: tx.conversation.list_events(OTHER, ids.agent, "task-1", 9),
