@@ -32,7 +32,7 @@ bench-report: ## everything and the peers, into docs/benchmarks.md; SHORT=1 for 
 	@scripts/bench-peers
 	.venv/bin/python -m bench.page $(if $(SHORT),--short)
 
-chaos: ## faults under load, checked: MINUTES=3 SEED=… DATABASE=postgresql|sqlite|both FAULTS=a,b
+chaos: ## faults under load, checked: MINUTES=3 SEED=… DATABASE=postgresql|sqlite|pair|both|all FAULTS=a,b
 	@scripts/setup dev
 	.venv/bin/python -m chaos --minutes $(or $(MINUTES),3) --database $(or $(DATABASE),postgresql) $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS))
 
