@@ -156,7 +156,10 @@ def wheel_programs() -> Path:
     if os.getuid() == 0 and not all(path.stat().st_mode & 0o001 for path in (newest, *newest.parents)):
         place = new_folder("gate-pg-programs-")
         place.chmod(0o755)
-        newest = Path(shutil.copytree(newest, place / "pg"))
+        package = newest.parent
+        # They find their libraries beside the package's folder.
+        shutil.copytree(package.with_name(f"{package.name}.libs"), place / f"{package.name}.libs")
+        newest = Path(shutil.copytree(newest, place / package.name / newest.name))
     return newest / "bin"
 
 
