@@ -168,7 +168,8 @@ CODES: Final = {
     "conflict": "The thing is not in the state that the call is about, or was changed at the same time.",
     "cross_site": "The call came from another site's page.",
     "csrf": "The session's `X-CSRF-Token` is missing or out of date.",
-    "done_not_shown": "The change was made and is kept; the store went away before it could be shown. Read it again.",
+    "done_not_shown": "The change was made and is kept; the store went away, or the caller's key was replaced, before"
+    " it could be shown. Read it again.",
     "draining": "The process is about to end. `/readyz` only.",
     "edit_not_approved": "The payload on the page was edited, and then approved with the button for the agent's own.",
     "edit_unreadable": "The edited payload on the page is not a JSON object.",

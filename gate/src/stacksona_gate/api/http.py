@@ -144,10 +144,10 @@ def _pairs(query: str) -> list[tuple[str, str]]:
 
 async def shown[T](reading: Awaitable[T]) -> T:
     """What is read back for the answer after something was written. Raises Unavailable that says that it was: to say
-    that nothing was decided would be untrue by then."""
+    that nothing was decided, or that the key is none, would be untrue by then. It may have been replaced in between."""
     try:
         return await reading
-    except Unavailable as error:
+    except GateError as error:
         detail = "this was done and is kept, and cannot be shown now: read it again, do not repeat it"
         raise Unavailable(detail, code="done_not_shown", retry_after=1) from error
 

@@ -15,7 +15,7 @@ from stacksona_gate.cli.options import Database, Port
 from stacksona_gate.cli.session import database_named
 from stacksona_gate.cli.shell import single
 from stacksona_gate.config import check_database, read_settings
-from stacksona_gate.domain.errors import Conflict, Invalid
+from stacksona_gate.domain.errors import Conflict, Invalid, Unavailable
 from stacksona_gate.logs import configure_logging
 from stacksona_gate.main import serve as serve_gate
 from stacksona_gate.main import setup_link
@@ -40,14 +40,24 @@ def serve_command(host: Host = LOOPBACK, port: Port = 8420, database: Database =
     check_address(host, port)
     configure_logging(settings)
 
-    async def announce(gate: Gate, url: str) -> None:
-        typer.echo(f"Stacksona Gate on {served_at(host, port)}")
-        link = await setup_link(gate)
-        if link is not None:
-            typer.echo(f"Make the first admin: {link}")
+    async def ready(gate: Gate, url: str) -> None:
+        await announce(gate, served_at(host, port))
 
     with database_named(settings):
-        run_until_told(serve_gate(settings, host, port, ready=announce))
+        run_until_told(serve_gate(settings, host, port, ready=ready))
+
+
+async def announce(gate: Gate, address: str) -> None:
+    """Says where it serves, and how to make the first admin. It serves by then, so that a database that goes away right
+    now ends nothing: the link is for another start."""
+    typer.echo(f"Stacksona Gate on {address}")
+    try:
+        link = await setup_link(gate)
+    except Unavailable:
+        typer.echo("the database went away: if there is no admin yet, `stacksona-gate user create` makes one", err=True)
+        return
+    if link is not None:
+        typer.echo(f"Make the first admin: {link}")
 
 
 def check_address(host: str, port: int) -> None:

@@ -108,3 +108,20 @@ async def test_a_change_that_was_made_and_cannot_be_shown_is_said_to_be_made(
     assert answer.json()["code"] == "done_not_shown"
     now = (await api.http.get(f"{DECISIONS}?thread_id={thread}")).json()
     assert now["status"] == "rejected" if do == "cancel" else now["revision"] == 2
+
+
+async def test_a_change_whose_key_is_replaced_before_it_is_shown_is_said_to_be_made(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thread = (await api.post(ASK, refund(500))).json()["thread_id"]
+    write = api.world.store.write
+
+    async def then_rotated(*given: Any, **named: Any) -> Any:
+        result = await write(*given, **named)
+        monkeypatch.setattr(api.world.store, "write", write)
+        await api.world.rotate()
+        return result
+
+    monkeypatch.setattr(api.world.store, "write", then_rotated)
+    answer = await api.post(f"{ASK}/{thread}/cancellation", {})
+    problem(answer, 503, "done_not_shown")
