@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gate.tests.cli.processes import COMMAND, PATIENCE, command, free_port, made, running
+from gate.tests.cli.processes import COMMAND, PATIENCE, command, made, running
+from gate.tests.ports import free_port
 
 Json = dict[str, Any]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from gate.tests.cli.processes import free_port
+from gate.tests.ports import free_port
 from integrations.dify.plugin_tests.faulty import FAULTS, way
 from integrations.dify.plugin_tests.live import Site
 from integrations.dify.plugin_tests.local import LocalPlugin, PluginFault

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from gate.tests.cli.processes import free_port
+from gate.tests.ports import free_port
 from integrations.dify.plugin_tests.faulty import FAULTS, way
 from integrations.dify.plugin_tests.live import Site
 from integrations.dify.plugin_tests.local import LocalPlugin, PluginFault, invocation, variables

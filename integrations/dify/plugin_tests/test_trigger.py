@@ -13,7 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
 import pytest
-from gate.tests.cli.processes import PATIENCE, free_port, until
+from gate.tests.cli.processes import PATIENCE, until
+from gate.tests.ports import free_port
 from integrations.dify.plugin_tests.faulty import way
 from integrations.dify.plugin_tests.live import Site
 from integrations.dify.plugin_tests.local import LocalPlugin, PluginFault

@@ -32,7 +32,7 @@ def _plain_text(value: object) -> str:
     """Masked texts are texts of a kind of their own."""
     if isinstance(value, str):
         return str(value)
-    raise NotImplementedError  # msgspec says what it cannot encode
+    raise TypeError(f"{type(value).__name__} cannot be said in JSON")
 
 
 ENCODER: Final = msgspec.json.Encoder(enc_hook=_plain_text)

@@ -166,7 +166,7 @@ def _any_value(kind: type) -> Json:
     """What bodies call ``object`` is any JSON value."""
     if kind is object:
         return {"description": "Any JSON value"}  # an empty schema counts as none to msgspec
-    raise NotImplementedError(f"{kind} has no JSON schema")
+    raise TypeError(f"{kind} has no JSON schema")
 
 
 def path_of(operation: Operation) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Generator
 from typing import Any
 
@@ -19,15 +20,6 @@ Messages = Generator[ToolInvokeMessage, None, None]
 class GateTool(Tool):
     """Whatever the client raises fails the node: a fault is never put out as a result."""
 
-    def _invoke(self, tool_parameters: dict[str, Any]) -> Messages:
-        with gate_of(self.runtime.credentials) as gate:
-            outputs = self.outputs(gate, Given(tool_parameters))
-        yield from self.put_out(outputs)
-
-    def outputs(self, gate: Gate, given: Given) -> Outputs:
-        """What the node puts out. Raises GateError."""
-        raise NotImplementedError
-
     def put_out(self, outputs: Outputs) -> Messages:
         """Each as a variable for the next node, and all in one object, which is what a model reads."""
         for name, value in outputs.items():
@@ -38,3 +30,16 @@ class GateTool(Tool):
     def place(self) -> Place:
         """Where the call comes from."""
         return Place(self.runtime.session_id or "", self.session.message_id)
+
+
+class CallingTool(GateTool):
+    """One call, and what it answers."""
+
+    def _invoke(self, tool_parameters: dict[str, Any]) -> Messages:
+        with gate_of(self.runtime.credentials) as gate:
+            outputs = self.outputs(gate, Given(tool_parameters))
+        yield from self.put_out(outputs)
+
+    @abstractmethod
+    def outputs(self, gate: Gate, given: Given) -> Outputs:
+        """What the node puts out. Raises GateError."""

@@ -6,7 +6,7 @@ from stacksona import Gate
 from tools import base
 
 
-class GetDecision(base.GateTool):
+class GetDecision(base.CallingTool):
     """The decision as it stands, by one of its three ids."""
 
     def outputs(self, gate: Gate, given: Given) -> Outputs:

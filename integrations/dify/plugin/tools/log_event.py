@@ -6,7 +6,7 @@ from stacksona import Gate
 from tools import base
 
 
-class LogEvent(base.GateTool):
+class LogEvent(base.CallingTool):
     """An event of the task. It decides nothing."""
 
     def outputs(self, gate: Gate, given: Given) -> Outputs:

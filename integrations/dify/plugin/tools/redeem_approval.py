@@ -7,7 +7,7 @@ from stacksona import Gate
 from tools import base
 
 
-class RedeemApproval(base.GateTool):
+class RedeemApproval(base.CallingTool):
     """Ends well only when the gate says that this redemption is the one. A refusal fails the node as a fault does:
     what is wired behind it without a branch must not run."""
 

@@ -8,7 +8,7 @@ from tools import base
 STATUSES = ("executed", "failed", "skipped")
 
 
-class ReportOutcome(base.GateTool):
+class ReportOutcome(base.CallingTool):
     """Closes the record. ``flag`` says what does not fit: an action that ran without an approval, for one."""
 
     def outputs(self, gate: Gate, given: Given) -> Outputs:

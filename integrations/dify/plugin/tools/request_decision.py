@@ -7,7 +7,7 @@ from stacksona import Gate
 from tools import base
 
 
-class RequestDecision(base.GateTool):
+class RequestDecision(base.CallingTool):
     """Answers with what the rules say; people's decision is read later."""
 
     def outputs(self, gate: Gate, given: Given) -> Outputs:
