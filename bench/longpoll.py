@@ -19,8 +19,7 @@ from bench.prepare import Prepared, get_text, post_text, prepare, request_templa
 from bench.processes import Server, serving
 from bench.report import BenchBroken, Line, Spread, percentile, ratios, spread
 from bench.speed import aimed
-from bench.wire import Line as Wire
-from bench.wire import connect
+from bench.wire import Line as Wire, connect
 
 WAITERS: Final = 5000
 _AGENTS: Final = 10

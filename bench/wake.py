@@ -17,8 +17,7 @@ from bench.prepare import Prepared, get_text, post_text, prepare_database, reque
 from bench.processes import Server, serving
 from bench.report import BenchBroken, Line, percentile, spread
 from bench.speed import aimed
-from bench.wire import Line as Wire
-from bench.wire import connect
+from bench.wire import Line as Wire, connect
 
 _REVIEW_AMOUNT: Final = 400.0
 _AT_REST: Final = 0.03

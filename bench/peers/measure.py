@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from bench.peers.contestants import GATES, PEERS, Field, Peer
-from bench.peers.contestants import field as everybody
+from bench.peers.contestants import GATES, PEERS, Field, Peer, field as everybody
 from bench.peers.processes import CouldNotRun, Side, side
 from bench.peers.questions import TABLE
 from bench.report import BenchBroken, Finding, found, ratios, spread

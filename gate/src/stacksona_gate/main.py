@@ -58,13 +58,16 @@ from stacksona_gate.service.secrets import RootSecret, RootWrapping
 from stacksona_gate.service.sweeping import keep_sweeping
 from stacksona_gate.service.wakeups import Wakeups
 from stacksona_gate.store.base import Change, DatabaseStore, Store, Tx
-from stacksona_gate.store.copying import Copied as Copied  # the command line prints it
-from stacksona_gate.store.copying import Side, copy, require_empty
+from stacksona_gate.store.copying import (
+    Copied as Copied,  # the command line prints it
+    Side,
+    copy,
+    require_empty,
+)
 from stacksona_gate.store.sqlite import SQLiteStore
 from stacksona_gate.store.sqlite_copying import SQLiteSide
 from stacksona_gate.telemetry.spans import Spans, spans_of
-from stacksona_gate.web.routes import missing
-from stacksona_gate.web.routes import routes as web_routes
+from stacksona_gate.web.routes import missing, routes as web_routes
 
 log = logging.getLogger(__name__)
 

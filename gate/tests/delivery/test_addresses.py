@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from ipaddress import ip_address
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from stacksona_gate.delivery import addresses
 from stacksona_gate.delivery.addresses import (

@@ -27,8 +27,7 @@ from gate.tests.delivery.receivers import (
     says,
 )
 from gate.tests.factories import PATIENCE, START
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from stacksona_gate.delivery import connections
 from stacksona_gate.delivery.addresses import NOT_PLAIN, NOT_PUBLIC, AddressGuard

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 import rfc8785
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from stacksona_gate.domain.canonical import MAX_INTEGER, canonical_text, canonicalize, digest
 from stacksona_gate.domain.errors import GateError, Invalid

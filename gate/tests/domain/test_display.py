@@ -5,8 +5,7 @@ import time
 import unicodedata
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from stacksona_gate.domain import confusables
 from stacksona_gate.domain.display import Piece, fold, reveal, warnings

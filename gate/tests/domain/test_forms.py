@@ -7,8 +7,7 @@ from typing import Any
 from urllib.parse import quote_plus
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 
 from stacksona_gate.domain.canonical import canonicalize
 from stacksona_gate.domain.errors import GateError, Invalid

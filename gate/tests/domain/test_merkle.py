@@ -6,8 +6,7 @@ from hashlib import sha256
 from random import Random
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from stacksona_gate.domain.merkle import (
     EMPTY_ROOT,

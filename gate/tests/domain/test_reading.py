@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 
 from stacksona_gate.domain.canonical import MAX_INTEGER, canonicalize, digest
 from stacksona_gate.domain.errors import GateError, Malformed

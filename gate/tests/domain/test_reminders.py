@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from gate.tests.domain.asked import asked
 from gate.tests.factories import START
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from stacksona_gate.domain.reminders import ESCALATED, REMINDED, Step, attention, first_reminder, next_step
 from stacksona_gate.domain.times import HOUR

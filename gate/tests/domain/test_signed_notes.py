@@ -6,8 +6,7 @@ import base64
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from stacksona_gate.domain.errors import Invalid, Malformed
 from stacksona_gate.domain.signed_notes import (

@@ -2,8 +2,7 @@ import sys
 from unicodedata import combining, normalize
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from stacksona_gate.policy.folding import _DECOMPOSES_TO_MARKS, IGNORABLE, MAX_COMBINING_RUN, Unfoldable, fold
 

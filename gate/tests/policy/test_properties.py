@@ -4,8 +4,7 @@ from dataclasses import replace
 from decimal import Decimal
 from types import MappingProxyType
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from msgspec import structs
 
 from stacksona_gate.policy.compare import compare

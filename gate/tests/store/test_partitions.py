@@ -24,8 +24,7 @@ from stacksona_gate.service.log import seal_now
 from stacksona_gate.store import migrate
 from stacksona_gate.store.base import Idempotency, Tx
 from stacksona_gate.store.postgres import PostgresStore
-from stacksona_gate.store.postgres_parts import TABLES as PARTED
-from stacksona_gate.store.postgres_parts import Parted
+from stacksona_gate.store.postgres_parts import TABLES as PARTED, Parted
 
 PARTITIONS = (
     "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_class p ON p.oid = i.inhparent"

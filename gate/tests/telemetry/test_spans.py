@@ -17,8 +17,7 @@ import pytest
 from gate.tests.api.agent.calls import ASK, DECISIONS, Api, api_of, refund
 from gate.tests.cli.processes import COMMAND, PATIENCE, made, running, send, until
 from gate.tests.factories import world
-from gate.tests.outbox import FakeSender, give_address, working
-from gate.tests.outbox import until as eventually
+from gate.tests.outbox import FakeSender, give_address, until as eventually, working
 from gate.tests.ports import free_port
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider

@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 import rfc8785
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from stacksona import InvalidRequest, payload_digest
 from stacksona._canonical import MAX_DEPTH, MAX_INTEGER, canonicalize, read_object

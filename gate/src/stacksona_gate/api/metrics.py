@@ -21,8 +21,7 @@ from stacksona_gate.domain.times import SECOND
 from stacksona_gate.domain.webhooks import Queue
 from stacksona_gate.service.deliveries import queue as webhook_queue
 from stacksona_gate.service.leases import leases_by_kind
-from stacksona_gate.service.log import LogState
-from stacksona_gate.service.log import measure as measure_log
+from stacksona_gate.service.log import LogState, measure as measure_log
 from stacksona_gate.service.outcomes import count_all_unknown
 from stacksona_gate.service.transactions import Tx
 from stacksona_gate.telemetry.measures import Histogram

@@ -17,8 +17,7 @@ from stacksona_gate.cli.shell import single
 from stacksona_gate.config import check_database, read_settings
 from stacksona_gate.domain.errors import Conflict, Invalid, Unavailable
 from stacksona_gate.logs import configure_logging
-from stacksona_gate.main import serve as serve_gate
-from stacksona_gate.main import setup_link
+from stacksona_gate.main import serve as serve_gate, setup_link
 from stacksona_gate.service.gate import Gate
 
 LOOPBACK: Final = "127.0.0.1"

@@ -12,8 +12,7 @@ from stacksona_gate.domain.requests import Request, ThreadFilter
 from stacksona_gate.domain.times import SECOND
 from stacksona_gate.service.directory import Caller
 from stacksona_gate.service.gate import Gate
-from stacksona_gate.service.kept_answers import Polled as Polled
-from stacksona_gate.service.kept_answers import State
+from stacksona_gate.service.kept_answers import Polled as Polled, State
 from stacksona_gate.service.threads import expire_overdue
 from stacksona_gate.store.base import Reading, Tx
 

@@ -13,8 +13,7 @@ import msgspec
 from stacksona_gate.domain import status
 from stacksona_gate.domain.audit import Actor
 from stacksona_gate.domain.canonical import canonical_text, canonicalize
-from stacksona_gate.domain.decisions import Answer as Answer
-from stacksona_gate.domain.decisions import decision_object
+from stacksona_gate.domain.decisions import Answer as Answer, decision_object
 from stacksona_gate.domain.errors import Conflict, Invalid, OverLimit, Unavailable
 from stacksona_gate.domain.reminders import first_reminder
 from stacksona_gate.domain.requests import Attachment, Request, approval_state

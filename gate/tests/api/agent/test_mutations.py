@@ -13,8 +13,7 @@ from urllib.parse import parse_qsl
 import httpx2
 import pytest
 from gate.tests.api.agent.calls import ASK, FORM, TASK, VALIDATE, api_world
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 LIMIT: Final = 250
 JSON_BODY: Final = (

@@ -10,8 +10,7 @@ import httpx2
 import pytest
 from gate.tests.api.agent.calls import ASK, DECISIONS, VALIDATE, refund
 from gate.tests.api.people import PASSWORD, House, house
-from gate.tests.factories import PASSWORD as LONG_ENOUGH
-from gate.tests.factories import second_tenant
+from gate.tests.factories import PASSWORD as LONG_ENOUGH, second_tenant
 
 from stacksona_gate.domain.agents import key_hash
 from stacksona_gate.domain.errors import Forbidden

@@ -24,9 +24,9 @@ from stacksona_gate.api.admin import (
     tools,
     users,
     verifiers,
+    webhook_answers as sent,
     webhooks,
 )
-from stacksona_gate.api.admin import webhook_answers as sent
 from stacksona_gate.api.fields import PAGE, PAGE_MOST
 from stacksona_gate.api.http import Call, Reply
 from stacksona_gate.api.people import PeopleContext
