@@ -18,7 +18,7 @@ from stacksona_gate.domain.audit import COMMAND_LINE
 from stacksona_gate.domain.webhooks import Attempt, Delivery, DeliveryFilter, Endpoint, Notice, Result
 from stacksona_gate.service import webhooks
 from stacksona_gate.service.agents import AgentChange
-from stacksona_gate.service.endpoints import set_address
+from stacksona_gate.service.endpoints import set_address, switch_off_by_hand
 from stacksona_gate.service.webhooks import Claim, Wanted
 
 URL: Final = "https://hooks.example/gate"
@@ -96,6 +96,17 @@ async def until(holds: Callable[[], bool | Awaitable[bool]], seconds: float = PA
 async def give_address(w: World, url: str | None = URL) -> None:
     """The agent's webhooks go there."""
     await w.change_agent(AgentChange(webhook_url=url or ""))
+
+
+async def a_delivery(w: World) -> None:
+    await give_address(w)
+    await w.review(await w.ask())
+
+
+async def switched_off(w: World) -> None:
+    """A delivery that waits for an endpoint that is off."""
+    await a_delivery(w)
+    await w.write(lambda tx: switch_off_by_hand(tx, w.env, COMMAND_LINE, TENANT, w.agent.id))
 
 
 async def give_workspace_hook(w: World, url: str = "https://ops.example/hook") -> None:

@@ -8,17 +8,14 @@ import logging
 import re
 import socket
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from importlib.metadata import version
-from pathlib import Path
 
 import pytest
+from gate.tests.delivery.posting import BODY, CUT, HEAD, HEADERS, METADATA, SHORT, Names, answer_to, posted, sender
 from gate.tests.delivery.receivers import (
     OK,
-    Authority,
     Behaviour,
-    Receiver,
     hangs,
     hangs_after,
     keeps_saying,
@@ -33,40 +30,6 @@ from stacksona_gate.delivery import connections
 from stacksona_gate.delivery.addresses import NOT_PLAIN, NOT_PUBLIC, AddressGuard
 from stacksona_gate.delivery.sender import NO_URL, REDIRECT, Answer, Sender, retry_after
 from stacksona_gate.domain.times import SECOND
-
-BODY = b'{"event":"decision.approved"}'
-HEADERS = {"Content-Type": "application/json", "webhook-signature": "v1,c2VjcmV0"}
-HEAD = b"HTTP/1.1 200 OK\r\n"
-METADATA = "http://169.254.169.254/latest/meta-data/"
-CUT = "connection closed before the whole answer"
-SHORT = 0.3
-"""Seconds of a call to somebody who takes for ever."""
-
-
-class Names:
-    """Every name is this machine, or what else is given: one answer after the other, the last one for good."""
-
-    def __init__(self, *answers: Sequence[str]) -> None:
-        self.answers = list(answers) or [["127.0.0.1"]]
-        self.asked: list[str] = []
-
-    async def __call__(self, host: str, port: int) -> Sequence[str]:
-        self.asked.append(host)
-        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-
-
-def sender(*answers: Sequence[str], allowed: str = "127.0.0.0/8") -> Sender:
-    return Sender(AddressGuard.of(allowed, "", Names(*answers)), clock=lambda: START)
-
-
-async def posted(to: Receiver, path: str = "/hook", *, by: Sender | None = None, seconds: float = 10.0) -> Answer:
-    return await (by or sender()).send(f"http://hooks.test:{to.port}{path}", HEADERS, BODY, seconds=seconds)
-
-
-async def answer_to(behaviour: Behaviour, *, seconds: float = 10.0) -> Answer:
-    async with receiving(behaviour) as receiver:
-        return await posted(receiver, seconds=seconds)
-
 
 # What is sent
 
@@ -400,83 +363,6 @@ async def test_neither_address_nor_signature_is_logged(caplog: pytest.LogCapture
     assert not re.search("path-that-is-a-secret|c2VjcmV0|hooks.test", caplog.text)
 
 
-# TLS
-
-
-type Call = Callable[..., Awaitable[tuple[Answer, Receiver]]]
-
-
-@pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    return Authority(tmp_path)
-
-
-@pytest.fixture
-def secure(authority: Authority) -> Call:
-    """Calls ``https://hooks.test`` at a server with a certificate for the hosts given."""
-
-    async def call(
-        *hosts: str, url_host: str = "hooks.test", days: int = 1, trusting: bool = True
-    ) -> tuple[Answer, Receiver]:
-        context = authority.trusting() if trusting else None
-        one = Sender(AddressGuard.of("127.0.0.0/8", "", Names()), context=context)
-        async with receiving(says(OK), tls=authority.serving(*hosts, days=days)) as receiver:
-            return await one.send(f"https://{url_host}:{receiver.port}/", HEADERS, BODY), receiver
-
-    return call
-
-
-async def test_a_certificate_for_the_host_is_accepted_and_the_host_is_named(secure: Call) -> None:
-    answer, receiver = await secure("hooks.test")
-    assert answer.delivered
-    assert receiver.names == ["hooks.test"]
-    assert receiver.headers()["host"] == f"hooks.test:{receiver.port}"
-
-
-async def test_a_certificate_for_an_address_is_accepted_for_that_address(secure: Call) -> None:
-    answer, _ = await secure("127.0.0.1", url_host="127.0.0.1")
-    assert answer.delivered
-
-
-@pytest.mark.parametrize(
-    ("hosts", "more", "error"),
-    [
-        (("other.test",), {}, "TLS: the certificate is for another host"),
-        (("127.0.0.1",), {}, "TLS: the certificate is for another host"),
-        (("hooks.test",), {"url_host": "127.0.0.1"}, "TLS: the certificate is for another host"),
-        (("hooks.test",), {"days": -1}, "TLS: the certificate has expired"),
-        (("hooks.test",), {"trusting": False}, "TLS: the certificate is not trusted"),
-    ],
-)
-async def test_another_certificate_is_refused_before_anything_is_sent(
-    secure: Call, hosts: tuple[str, ...], more: dict[str, object], error: str
-) -> None:
-    answer, receiver = await secure(*hosts, **more)
-    assert (answer.status, answer.error, receiver.bodies) == (None, error, [])
-
-
-async def test_a_server_that_does_not_speak_tls_is_an_answer(authority: Authority) -> None:
-    plain = await asyncio.start_server(greets, "127.0.0.1", 0)
-    async with plain:
-        one = Sender(AddressGuard.of("127.0.0.0/8", "", Names()), context=authority.trusting())
-        answer = await one.send(f"https://hooks.test:{plain.sockets[0].getsockname()[1]}/", HEADERS, BODY)
-    assert (answer.status, answer.error) == (None, "TLS: wrong version number")
-
-
-async def greets(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.write(OK)
-    await writer.drain()
-    writer.close()
-
-
-async def test_a_handshake_that_hangs_is_left_in_time_and_its_connection_closed(authority: Authority) -> None:
-    async with receiving(hangs) as receiver:
-        one = Sender(AddressGuard.of("127.0.0.0/8", "", Names()), context=authority.trusting())
-        answer = await one.send(f"https://hooks.test:{receiver.port}/", HEADERS, BODY, seconds=SHORT)
-        await asyncio.wait_for(receiver.left.wait(), 5)
-    assert (answer.status, answer.error) == (None, "timed out")
-
-
 # Retry-After
 
 
@@ -525,94 +411,6 @@ async def test_retry_after_is_read_from_the_answer() -> None:
 
 async def test_an_answer_without_retry_after_asks_for_nothing() -> None:
     assert (await answer_to(says(OK))).retry_after is None
-
-
-# The outgoing proxy
-
-
-def through(port: int, *answers: Sequence[str], authority: Authority | None = None, user: str = "") -> Sender:
-    guard = AddressGuard.of("127.0.0.0/8", "", Names(*answers))
-    context = authority.trusting() if authority else None
-    return Sender(guard, f"http://{user}127.0.0.1:{port}", context=context)
-
-
-async def tunnels(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """As a proxy does after CONNECT, for one connection."""
-    head = (await reader.readuntil(b"\r\n\r\n")).decode()
-    host, port = head.split()[1].split(":")
-    tunnels.asked = head  # type: ignore[attr-defined]
-    there_reader, there_writer = await asyncio.open_connection(host, int(port))
-    writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
-    await asyncio.gather(_pipe(reader, there_writer), _pipe(there_reader, writer))
-
-
-async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(ConnectionError):
-        while piece := await reader.read(65_536):
-            writer.write(piece)
-            await writer.drain()
-    writer.close()
-
-
-async def test_the_proxy_is_handed_the_checked_address_and_the_hosts_name_beside_it() -> None:
-    async with receiving(says(OK)) as proxy:
-        answer = await through(proxy.port).send("http://hooks.test:8080/hook?a=b", HEADERS, BODY)
-    assert answer.delivered
-    assert proxy.heads[0].startswith("POST http://127.0.0.1:8080/hook?a=b HTTP/1.1\r\n")
-    assert proxy.headers()["host"] == "hooks.test:8080"
-    assert proxy.bodies == [BODY]
-
-
-async def test_an_ipv6_address_is_handed_to_the_proxy_in_brackets() -> None:
-    async with receiving(says(OK)) as proxy:
-        await through(proxy.port, ["2606:4700:4700::1111"]).send("http://hooks.test/", HEADERS, BODY)
-    assert proxy.heads[0].startswith("POST http://[2606:4700:4700::1111]:80/ HTTP/1.1\r\n")
-
-
-async def test_the_proxy_gets_its_user_and_the_receiver_does_not(authority: Authority) -> None:
-    proxy = await asyncio.start_server(tunnels, "127.0.0.1", 0)
-    async with proxy, receiving(says(OK), tls=authority.serving("hooks.test")) as receiver:
-        port = proxy.sockets[0].getsockname()[1]
-        sent_by = through(port, authority=authority, user="gate:secret@")
-        answer = await sent_by.send(f"https://hooks.test:{receiver.port}/", HEADERS, BODY)
-    assert answer.delivered
-    asked: str = tunnels.asked  # type: ignore[attr-defined]
-    assert asked.startswith(f"CONNECT 127.0.0.1:{receiver.port} HTTP/1.1\r\n")
-    assert "Proxy-Authorization: Basic Z2F0ZTpzZWNyZXQ=\r\n" in asked
-    assert receiver.names == ["hooks.test"]
-    assert receiver.headers()["host"] == f"hooks.test:{receiver.port}"
-    assert "proxy-authorization" not in receiver.headers()
-
-
-async def test_the_guard_checks_before_the_proxy_is_asked() -> None:
-    async with receiving(says(OK)) as proxy:
-        answer = await through(proxy.port, ["10.0.0.1"]).send("https://hooks.test/", HEADERS, BODY)
-    assert (answer.error, proxy.connections) == (NOT_PUBLIC, 0)
-
-
-async def test_a_proxy_that_says_no_is_an_answer() -> None:
-    refusing = await asyncio.start_server(refuses, "127.0.0.1", 0)
-    async with refusing:
-        port = refusing.sockets[0].getsockname()[1]
-        answer = await through(port).send("https://hooks.test/", HEADERS, BODY)
-    assert (answer.status, answer.error) == (None, "refused by the outgoing proxy")
-
-
-async def refuses(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.readuntil(b"\r\n\r\n")
-    writer.write(b"HTTP/1.1 403 secret reason\r\nContent-Length: 0\r\n\r\n")
-    writer.close()
-
-
-async def test_a_proxy_that_is_not_there_is_said_to_be_it() -> None:
-    answer = await through(1).send("https://hooks.test/", HEADERS, BODY)
-    assert (answer.status, answer.error) == (None, "outgoing proxy: connection refused")
-
-
-async def test_a_proxy_that_hangs_is_left_in_time() -> None:
-    async with receiving(hangs) as proxy:
-        answer = await through(proxy.port).send("http://hooks.test/", HEADERS, BODY, seconds=SHORT)
-    assert (answer.status, answer.error) == (None, "timed out")
 
 
 # The cost

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 from gate.tests.factories import POLICY, TENANT, SQLiteDatabase, World, thread_of
 from gate.tests.outbox import (
-    ARRIVED,
     FAILED,
-    REFUSED,
+    a_delivery,
     attempts,
     claimed,
     deliveries,
@@ -18,24 +17,20 @@ from gate.tests.outbox import (
     give_address,
     give_workspace_hook,
     notices,
-    put_off,
     record,
+    switched_off,
 )
 
 from stacksona_gate.domain.audit import COMMAND_LINE
 from stacksona_gate.domain.canonical import canonicalize
-from stacksona_gate.domain.errors import Conflict, Invalid, NotFound
+from stacksona_gate.domain.errors import Conflict, NotFound
 from stacksona_gate.domain.times import DAY, HOUR, MINUTE, SECOND
 from stacksona_gate.domain.webhooks import LADDER, Result, wait_after
 from stacksona_gate.service import deliveries as admin
-from stacksona_gate.service.agents import AgentChange
-from stacksona_gate.service.data_keys import rotate_data_key
-from stacksona_gate.service.endpoints import opened_secrets, rotate_webhook_secret, switch_off_by_hand, switch_on
-from stacksona_gate.service.erasure import erase_content
 from stacksona_gate.service.notices import add_notice, dismiss_notice
 from stacksona_gate.service.requests import Ask
 from stacksona_gate.service.threads import expire_overdue
-from stacksona_gate.service.webhooks import clock_set, notify, secrets_of
+from stacksona_gate.service.webhooks import notify
 
 STRICTER = POLICY.replace("limit: 5000", "limit: 400")
 
@@ -192,11 +187,6 @@ async def test_events_of_other_threads_are_left_alone(w: World) -> None:
     assert [one.state for one in await deliveries(w)] == ["pending", "pending"]
 
 
-async def a_delivery(w: World) -> None:
-    await give_address(w)
-    await w.review(await w.ask())
-
-
 async def test_a_success_delivers_it_and_is_recorded(w: World) -> None:
     await a_delivery(w)
     (claim,) = await claimed(w)
@@ -277,168 +267,6 @@ async def test_every_attempt_carries_the_same_id_and_body(w: World) -> None:
     assert second.delivery.fence > first.delivery.fence
 
 
-async def test_410_switches_the_endpoint_off_at_once(w: World) -> None:
-    await give_workspace_hook(w)
-    await a_delivery(w)
-    await w.review(await w.ask(task="task-2"))
-    (claim,) = await claimed(w, 1)
-    assert await record(w, claim, REFUSED) == "dead"
-    off = await endpoint(w)
-    assert (off.switched_off_at, off.switched_off_because) == (w.clock.now, "it answered 410 Gone")
-    agents = [one for one in await deliveries(w) if one.endpoint_id == w.agent.id]
-    assert [one.state for one in agents] == ["dead", "dead"]
-    assert [notice.kind for notice in await notices(w)] == ["webhook.switched_off"]
-    (entry,) = await w.entries("webhook.switched_off")
-    assert json.loads(entry.private)["deliveries_dead"]["value"] == 1
-    told = [one for one in await deliveries(w) if one.endpoint_id == "workspace"]
-    assert [one.event for one in told] == ["webhook.switched_off"]
-
-
-async def test_410_from_the_address_before_leaves_the_new_one_on(w: World) -> None:
-    await a_delivery(w)
-    (claim,) = await claimed(w)
-    await give_address(w, "https://new.example/gate")
-    assert await record(w, claim, REFUSED) == "failed"
-    assert (await endpoint(w)).is_on
-
-
-async def test_days_that_only_the_clock_has_seen_do_not_switch_it_off(w: World) -> None:
-    await a_delivery(w)
-    await put_off(w, 1)
-    w.clock.advance(6 * 86_400)
-    await w.write(lambda tx: clock_set(tx, w.env, "a worker", 6 * DAY))
-    await put_off(w, 1)
-    assert (await endpoint(w)).is_on
-
-
-async def test_five_days_of_nothing_but_failure_switch_it_off(w: World) -> None:
-    await a_delivery(w)
-    await put_off(w, 1)
-    w.clock.advance(5 * 86_400)
-    await w.review(await w.ask(task="task-2"))
-    (_, claim) = sorted(await claimed(w), key=lambda one: one.delivery.seq)
-    await record(w, claim, FAILED)
-    assert (await endpoint(w)).switched_off_because == "nothing was delivered for five days"
-
-
-async def test_one_success_in_between_and_it_stays_on(w: World) -> None:
-    await a_delivery(w)
-    await put_off(w, 1)
-    w.clock.advance(4 * 86_400)
-    (claim,) = await claimed(w)
-    await record(w, claim)
-    assert (await endpoint(w)).failing_since is None
-    w.clock.advance(2 * 86_400)
-    await w.review(await w.ask(task="task-2"))
-    await put_off(w, 1)
-    assert (await endpoint(w)).switched_off_at is None
-
-
-async def switched_off(w: World) -> None:
-    await a_delivery(w)
-    await w.write(lambda tx: switch_off_by_hand(tx, w.env, COMMAND_LINE, TENANT, w.agent.id))
-
-
-async def test_what_happens_while_it_is_off_is_dead_from_the_start(w: World) -> None:
-    await switched_off(w)
-    await w.review(await w.ask(task="task-2"))
-    assert [one.state for one in await deliveries(w)] == ["dead", "dead"]
-    assert await claimed(w) == []
-
-
-async def test_switched_on_again_it_gets_what_comes_then(w: World) -> None:
-    await switched_off(w)
-    await w.write(lambda tx: switch_on(tx, w.env, COMMAND_LINE, TENANT, "support-bot"))
-    await w.review(await w.ask(task="task-2"))
-    assert [one.state for one in await deliveries(w)] == ["dead", "pending"]
-    assert len(await w.entries("webhook.switched_on")) == 1
-
-
-async def test_the_dead_are_replayed_in_bulk(w: World) -> None:
-    await switched_off(w)
-    await w.review(await w.ask(task="task-2"))
-    await w.write(lambda tx: switch_on(tx, w.env, COMMAND_LINE, TENANT, w.agent.id))
-    before = await deliveries(w)
-    assert await w.write(lambda tx: admin.replay_dead(tx, w.env, COMMAND_LINE, TENANT, None, 100)) == 2
-    taken = [claim.delivery for claim in await claimed(w)]
-    assert [(one.id, one.body) for one in taken] == [(one.id, one.body) for one in before]
-    assert len(await w.entries("webhook.replayed")) == 2
-
-
-async def erase(w: World) -> None:
-    (one,) = await deliveries(w)
-    erased = (one.request_id or "",)
-    w.clock.advance(86_400)  # the approval is over
-    await w.write(lambda tx: erase_content(tx, w.env, COMMAND_LINE, TENANT, erased, "content.erased"))
-
-
-@pytest.mark.parametrize("is_encrypted_anew", [True, False])
-async def test_what_was_erased_is_not_replayed(w: World, *, is_encrypted_anew: bool) -> None:
-    await switched_off(w)
-    await erase(w)
-    if is_encrypted_anew:
-        await rotate_data_key(w.gate, TENANT)
-    await w.write(lambda tx: switch_on(tx, w.env, COMMAND_LINE, TENANT, w.agent.id))
-    (one,) = await deliveries(w)
-    with pytest.raises(Conflict, match="erased"):
-        await w.write(lambda tx: admin.replay(tx, w.env, COMMAND_LINE, TENANT, one.id))
-    assert await w.write(lambda tx: admin.replay_dead(tx, w.env, COMMAND_LINE, TENANT, None, 100)) == 0
-
-
-@pytest.mark.parametrize("result", [ARRIVED, FAILED])
-@pytest.mark.parametrize("is_off", [True, False])
-async def test_an_answer_that_comes_after_its_content_was_erased_is_not_kept(
-    w: World, result: Result, *, is_off: bool
-) -> None:
-    await a_delivery(w)
-    (claim,) = await claimed(w)
-    if is_off:
-        await w.write(lambda tx: switch_off_by_hand(tx, w.env, COMMAND_LINE, TENANT, w.agent.id))
-    await erase(w)
-    assert await record(w, claim, result) == "stale"
-    assert [one.answer for one in await attempts(w, claim.delivery)] == [""]
-
-
-async def test_nothing_is_replayed_to_an_endpoint_that_is_off(w: World) -> None:
-    await switched_off(w)
-    assert await w.write(lambda tx: admin.replay_dead(tx, w.env, COMMAND_LINE, TENANT, None, 100)) == 0
-    (one,) = await deliveries(w)
-    with pytest.raises(Conflict):
-        await w.write(lambda tx: admin.replay(tx, w.env, COMMAND_LINE, TENANT, one.id))
-
-
-async def test_one_that_was_delivered_is_replayed_from_the_first_rung(w: World) -> None:
-    await a_delivery(w)
-    await put_off(w, 2)
-    w.clock.advance(3600)
-    (claim,) = await claimed(w)
-    await record(w, claim)
-    replayed = await w.write(lambda tx: admin.replay(tx, w.env, COMMAND_LINE, TENANT, claim.delivery.id))
-    assert (replayed.state, replayed.tries, replayed.attempts, replayed.due_at) == ("pending", 0, 3, 0)
-
-
-async def test_one_that_waits_is_sent_now_when_it_is_replayed(w: World) -> None:
-    await a_delivery(w)
-    await put_off(w, 1)
-    (one,) = await deliveries(w)
-    await w.write(lambda tx: admin.replay(tx, w.env, COMMAND_LINE, TENANT, one.id))
-    assert [claim.delivery.id for claim in await claimed(w)] == [one.id]
-
-
-async def test_one_that_is_on_its_way_is_not_replayed(w: World) -> None:
-    await a_delivery(w)
-    (claim,) = await claimed(w)
-    with pytest.raises(Conflict):
-        await w.write(lambda tx: admin.replay(tx, w.env, COMMAND_LINE, TENANT, claim.delivery.id))
-
-
-async def test_a_success_that_comes_after_its_endpoint_was_switched_off_is_true(w: World) -> None:
-    await a_delivery(w)
-    (claim,) = await claimed(w)
-    await w.write(lambda tx: switch_off_by_hand(tx, w.env, COMMAND_LINE, TENANT, w.agent.id))
-    assert await record(w, claim) == "delivered"
-
-
 async def test_a_test_is_about_no_thread_and_sent_once(w: World) -> None:
     await give_address(w)
     await w.write(lambda tx: admin.send_test(tx, w.env, COMMAND_LINE, TENANT, "support-bot"))
@@ -454,55 +282,6 @@ async def test_an_agent_without_a_webhook_gets_no_test(w: World) -> None:
         await w.write(lambda tx: admin.send_test(tx, w.env, COMMAND_LINE, TENANT, "support-bot"))
     with pytest.raises(NotFound):
         await w.write(lambda tx: admin.send_test(tx, w.env, COMMAND_LINE, TENANT, "nobody"))
-
-
-async def rotated(w: World, overlap: int) -> str:
-    return await w.write(
-        lambda tx: rotate_webhook_secret(tx, w.env, w.gate.root, COMMAND_LINE, TENANT, "support-bot", overlap=overlap)
-    )
-
-
-async def test_both_secrets_sign_while_they_overlap(w: World) -> None:
-    await give_address(w)
-    old = opened_secrets(w.gate.root, w.agent.id, secrets_of(await endpoint(w), w.clock.now))
-    new = await rotated(w, 60)
-    assert opened_secrets(w.gate.root, w.agent.id, secrets_of(await endpoint(w), w.clock.now)) == (new, *old)
-    w.clock.advance(60)
-    assert opened_secrets(w.gate.root, w.agent.id, secrets_of(await endpoint(w), w.clock.now)) == (new,)
-
-
-async def test_without_an_overlap_the_old_secret_ends_at_once(w: World) -> None:
-    await give_address(w)
-    new = await rotated(w, 0)
-    assert opened_secrets(w.gate.root, w.agent.id, secrets_of(await endpoint(w), w.clock.now)) == (new,)
-    assert (await endpoint(w)).previous_secret is None
-
-
-async def test_an_overlap_has_an_end(w: World) -> None:
-    await give_address(w)
-    with pytest.raises(Invalid):
-        await rotated(w, 2_592_001)
-
-
-async def test_a_new_address_starts_afresh_with_the_same_secret(w: World) -> None:
-    await switched_off(w)
-    before = await endpoint(w)
-    await w.change_agent(AgentChange(webhook_url="https://elsewhere.example/"))
-    after = await endpoint(w)
-    assert (after.url, after.switched_off_at, after.secret) == ("https://elsewhere.example/", None, before.secret)
-    assert len(await w.entries("webhook.changed")) == 2
-
-
-async def test_a_change_of_anything_else_leaves_the_endpoint_as_it_is(w: World) -> None:
-    await switched_off(w)
-    await w.change_agent(AgentChange(requests_per_second=5))
-    assert (await endpoint(w)).switched_off_at is not None
-
-
-async def test_what_waits_is_dead_when_the_address_is_taken_away(w: World) -> None:
-    await a_delivery(w)
-    await give_address(w, None)
-    assert [one.state for one in await deliveries(w)] == ["dead"]
 
 
 async def test_the_workspaces_own_hook_is_told_what_it_is_told(w: World) -> None:
