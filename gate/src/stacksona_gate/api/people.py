@@ -14,7 +14,7 @@ from stacksona_gate.domain.people import User, may_administer, may_audit
 from stacksona_gate.service.administration import acting_admin
 from stacksona_gate.service.decisions import DrainFlag
 from stacksona_gate.service.gate import Gate
-from stacksona_gate.service.holds import Holds
+from stacksona_gate.service.holds import PERSONS, Holds
 from stacksona_gate.service.people import Person, person_of_session, person_of_token, still
 from stacksona_gate.service.sessions import CSRF_HEADER, cookie_name, require_csrf
 from stacksona_gate.service.transactions import Tx
@@ -31,7 +31,7 @@ class PeopleContext:
 
     gate: Gate
     draining: DrainFlag
-    streams: Holds = field(default_factory=lambda: Holds(STREAMS_PER_PERSON))
+    streams: Holds = field(default_factory=lambda: Holds(STREAMS_PER_PERSON, PERSONS, retry_after=5))
     heartbeat: float = HEARTBEAT_SECONDS
     """Seconds after which a silent stream says that it is alive, and looks whether its reader still may listen."""
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import msgspec
@@ -31,24 +33,26 @@ _HELD: Final = msgspec.json.Decoder(dict[str, int])
 log = logging.getLogger(__name__)
 
 
+AGENTS: Final = "this agent holds {} answers open already: wait for some of them"
+PERSONS: Final = "you hold {} streams open already: close some of them"
+
+
 class Holds:
     """Answers held open, per agent or person."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, told: str = AGENTS, retry_after: int = 1) -> None:
+        """``told``: to who holds as many as that."""
         self._most = most
+        self._told = told
+        self._retry_after = retry_after
         self._held: dict[str, int] = {}
         self.elsewhere: Counter[str] = Counter()
         """By other processes, as they last said."""
 
     def enter(self, owner: str) -> None:
         """Raises TooMany."""
-        held = self._held.get(owner, 0)
-        if held + self.elsewhere[owner] >= self._most:
-            raise TooMany(
-                f"this agent holds {held + self.elsewhere[owner]} answers open already: wait for some of them",
-                retry_after=1,
-            )
-        self._held[owner] = held + 1
+        self.require_place(owner)
+        self._held[owner] = self._held.get(owner, 0) + 1
 
     def leave(self, owner: str) -> None:
         left = self._held[owner] - 1
@@ -56,6 +60,24 @@ class Holds:
             self._held[owner] = left
         else:
             del self._held[owner]
+
+    def require_place(self, owner: str) -> None:
+        """Only asks, for a stream that enters when it begins: one whose client is gone before would never leave.
+
+        Raises TooMany.
+        """
+        held = self._held.get(owner, 0) + self.elsewhere[owner]
+        if held >= self._most:
+            raise TooMany(self._told.format(held), retry_after=self._retry_after)
+
+    @contextmanager
+    def place(self, owner: str) -> Iterator[None]:
+        """Held until the block ends. Raises TooMany."""
+        self.enter(owner)
+        try:
+            yield
+        finally:
+            self.leave(owner)
 
     @property
     def count(self) -> int:

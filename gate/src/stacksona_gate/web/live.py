@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import suppress
 from typing import Final
 
 from starlette.requests import Request
@@ -38,26 +37,17 @@ class Live:
         person = await visitor(self._gate, request)
         if person is None:
             return Response(status_code=401, headers=HEADERS)
-        if not self._has_room(person):
+        try:
+            self._holds.require_place(person.user.id)
+        except TooMany:
             return Response(status_code=429, headers=HEADERS)
         headers = {**HEADERS, "X-Accel-Buffering": "no"}
         return StreamingResponse(self._held(request, person), media_type="text/event-stream", headers=headers)
 
-    def _has_room(self, person: Person) -> bool:
-        """Only asks: a stream whose client is gone before it begins would never give its place back."""
-        with suppress(TooMany):
-            self._holds.enter(person.user.id)
-            self._holds.leave(person.user.id)
-            return True
-        return False
-
     async def _held(self, request: Request, person: Person) -> AsyncGenerator[str, None]:
-        self._holds.enter(person.user.id)
-        try:
+        with self._holds.place(person.user.id):
             async for event in self.events(request, person.user.tenant_id):
                 yield event
-        finally:
-            self._holds.leave(person.user.id)
 
     async def events(self, request: Request, tenant_id: str) -> AsyncGenerator[str, None]:
         """Begins with a comment, so that proxies and browsers see the answer at once."""

@@ -13,6 +13,7 @@ import httpx2
 import pytest
 from gate.tests.api.agent.calls import DECISIONS, TASK, Api, api_of, api_world, problem
 from gate.tests.factories import PATIENCE, World, beside
+from starlette.types import Message
 
 from stacksona_gate.domain.audit import COMMAND_LINE
 from stacksona_gate.service.agents import pause_agent
@@ -180,6 +181,23 @@ async def test_streams_count_as_held_answers() -> None:
         async with held(api, STREAM, thread_id=decision["thread_id"]):
             problem(await api.get(STREAM, thread_id=decision["thread_id"]), 429)
             problem(await api.get(DECISIONS, thread_id=decision["thread_id"], wait=60), 429)
+
+
+async def test_a_stream_whose_client_is_gone_before_it_begins_keeps_no_place(api: Api) -> None:
+    decision = await api.ask()
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        raise OSError("gone")
+
+    headers = [(b"authorization", f"Bearer {api.world.key}".encode())]
+    query = f"thread_id={decision['thread_id']}".encode()
+    scope = {"type": "http", "method": "GET", "path": STREAM, "query_string": query, "headers": headers}
+    with pytest.raises(OSError, match="gone"):
+        await api.app(scope, receive, send)
+    assert api.context.holds.count == 0
 
 
 async def test_one_agents_held_answers_are_not_anothers() -> None:

@@ -10,7 +10,7 @@ from stacksona_gate.api.fields import chosen
 from stacksona_gate.api.http import Call, Download, Reply
 from stacksona_gate.api.people import PeopleContext
 from stacksona_gate.domain.audit import Actor
-from stacksona_gate.domain.errors import Forbidden, Invalid, TooMany, Unauthenticated
+from stacksona_gate.domain.errors import Forbidden, Invalid, Unauthenticated
 from stacksona_gate.domain.people import User, may_audit
 from stacksona_gate.domain.times import parse_rfc3339
 from stacksona_gate.service.exports import (
@@ -43,12 +43,9 @@ async def get_export(context: PeopleContext, call: Call) -> Reply | Download:
     selection = Selection(since=_moment(query, "from"), until=_moment(query, "to"))
     if call.scope["method"] == _HEAD:
         return Reply(b"", content_type=TYPES[form])
-    _enter(context, person)
-    try:
+    with context.streams.place(person.user.id):
         await context.write(person, lambda tx, user: _record(context, tx, user, selection, form))
         taking = await open_export(context.gate, person.user.tenant_id, selection)
-    finally:
-        context.streams.leave(person.user.id)
     disposition = f'attachment; filename="audit-{taking.header.size}.{form}"'.encode()
     return Download(_chunks(context, call, person, taking, form), TYPES[form], ((b"content-disposition", disposition),))
 
@@ -63,13 +60,6 @@ def _moment(query: dict[str, str], name: str) -> int | None:
         raise Invalid(f"{name} is a time with its zone, as in 2026-11-24T21:12:00Z", code=f"invalid_{name}") from None
 
 
-def _enter(context: PeopleContext, person: Person) -> None:
-    try:
-        context.streams.enter(person.user.id)
-    except TooMany:
-        raise TooMany("you hold too many streams open already: close some of them", retry_after=5) from None
-
-
 def _record(context: PeopleContext, tx: Tx, user: User, selection: Selection, form: str) -> None:
     if not may_audit(user):
         raise Forbidden("this is for admins and auditors: ask one of them")
@@ -80,15 +70,12 @@ async def _chunks(
     context: PeopleContext, call: Call, person: Person, taking: Taking, form: Form
 ) -> AsyncGenerator[bytes]:
     """The export's pages, as long as the reader still may have them."""
-    _enter(context, person)
-    try:
+    with context.streams.place(person.user.id):
         made = written(context.gate, taking, form, lambda tx: _redactor(tx, person.user), BESIDE_DECISIONS)
         async with aclosing(made) as pages:
             async for page in pages:
                 await _require_still(context, call, person)
                 yield page
-    finally:
-        context.streams.leave(person.user.id)
 
 
 def _redactor(tx: Tx, user: User) -> Redactor:

@@ -110,14 +110,14 @@ async def stream_decisions(context: Context, call: Call) -> Events | Reply:
     await read_decision(context.gate, caller, selector)  # an unknown id is a 404, not an empty stream
     if call.scope["method"] == "HEAD":
         return Reply(b"", content_type=EVENT_STREAM)
-    context.holds.enter(agent.id)
+    context.holds.require_place(agent.id)  # a full house is a 429 here, not an event later
     return Events(_events(context, caller, bearer(call), selector, agent.id))
 
 
 async def _events(
     context: Context, caller: Caller, key: str, selector: Selector, agent_id: str
 ) -> AsyncIterator[bytes]:
-    try:
+    with context.holds.place(agent_id):
         async for polled in stream_decision(context.gate, caller, selector, context.draining):
             (await context.gate.directory.caller(key)).as_agent()
             if polled is None:
@@ -125,8 +125,6 @@ async def _events(
                 continue
             identity = polled.etag.strip('"').encode()
             yield b"event: decision\nid: " + identity + b"\ndata: " + decision_body(polled.answer) + b"\n\n"
-    finally:
-        context.holds.leave(agent_id)
 
 
 async def list_threads(context: Context, call: Call) -> Reply:

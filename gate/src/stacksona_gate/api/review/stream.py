@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import closing
 from typing import Final
 
 from stacksona_gate.api.http import Call, Events
 from stacksona_gate.api.people import PeopleContext
-from stacksona_gate.domain.errors import Forbidden, TooMany, Unauthenticated
+from stacksona_gate.domain.errors import Forbidden, Unauthenticated
 from stacksona_gate.service.people import Person
 
 SETTLE_SECONDS: Final = 0.2
@@ -22,23 +23,13 @@ async def stream_changes(context: PeopleContext, call: Call) -> Events:
     when the session or token is no longer valid.
     """
     person = await context.person(call)
-    _enter(context, person)  # a full house is a 429 here, not an event later
-    context.streams.leave(person.user.id)
+    context.streams.require_place(person.user.id)  # a full house is a 429 here, not an event later
     return Events(_changes(context, call, person))
 
 
-def _enter(context: PeopleContext, person: Person) -> None:
-    try:
-        context.streams.enter(person.user.id)
-    except TooMany:
-        raise TooMany("you hold too many streams open already: close some of them", retry_after=5) from None
-
-
 async def _changes(context: PeopleContext, call: Call, person: Person) -> AsyncIterator[bytes]:
-    # Entered here and not before: a generator that is never started never leaves.
-    _enter(context, person)
-    waiter = context.gate.wakeups.for_tenant(person.user.tenant_id)
-    try:
+    waiting = closing(context.gate.wakeups.for_tenant(person.user.tenant_id))
+    with context.streams.place(person.user.id), waiting as waiter:
         yield b""
         while True:
             changed = await waiter.wait(context.heartbeat)
@@ -47,9 +38,6 @@ async def _changes(context: PeopleContext, call: Call, person: Person) -> AsyncI
             yield b"event: changed\ndata: {}\n\n" if changed else b""
             if changed:
                 await asyncio.sleep(SETTLE_SECONDS)
-    finally:
-        waiter.close()
-        context.streams.leave(person.user.id)
 
 
 async def _still(context: PeopleContext, call: Call, person: Person) -> bool:
