@@ -268,6 +268,22 @@ async def test_a_workspace_that_keeps_as_much_as_it_may_asks_no_more() -> None:
         assert (await api.get(DECISIONS, task_id="task-1")).status_code == 200
 
 
+@pytest.mark.parametrize("event_type", ["revision", "step"])
+async def test_a_revision_or_an_event_sent_again_is_answered_as_it_was_though_the_workspace_is_full(
+    event_type: str,
+) -> None:
+    async with limited(stored_requests=1) as api:
+        decision = await api.ask(500)
+        about = {"event_type": event_type, "thread_id": decision["thread_id"], "subject": "less", "payload": {"a": 1}}
+        first = await api.post(TASK + "/events", about, headers={"idempotency-key": "a"})
+        await api.world.gate.quotas.round()
+        again = await api.post(TASK + "/events", about, headers={"idempotency-key": "a"})
+        assert (again.status_code, again.json()) == (first.status_code, first.json())
+        problem(
+            await api.post(TASK + "/events", about, headers={"idempotency-key": "b"}), 429, "workspace_stored_requests"
+        )
+
+
 async def test_what_was_just_asked_counts_in_whatever_order_the_database_sorts() -> None:
     with postgres_database(15, language="en-US") as database:
         async with world(database) as w:

@@ -112,10 +112,22 @@ async def _require_place(gate: Gate, caller: Caller, request: Request, key: Idem
         if most is not None and request.thread_id is not None:
             await gate.quotas.open_thread(tenant_id, most)
     except OverLimit:
-        if key is None or not await gate.store.read(
-            lambda tx: tx.replays.find(tenant_id, key.scope, request.created_at) is not None
-        ):
+        if not await _is_retry(gate, tenant_id, key):
             raise
+
+
+async def require_room(gate: Gate, tenant_id: str, key: IdempotencyKey | None) -> None:
+    """Raises OverLimit where the workspace keeps as much as it may, and this is no retry."""
+    try:
+        gate.quotas.require_room(tenant_id)
+    except OverLimit:
+        if not await _is_retry(gate, tenant_id, key):
+            raise
+
+
+async def _is_retry(gate: Gate, tenant_id: str, key: IdempotencyKey | None) -> bool:
+    now = gate.env.now()
+    return key is not None and await gate.store.read(lambda tx: tx.replays.find(tenant_id, key.scope, now)) is not None
 
 
 def decide(env: Environment, caller: Caller, task_id: str, ask: Ask, now: int) -> Request:

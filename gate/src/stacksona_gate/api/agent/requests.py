@@ -24,7 +24,7 @@ from stacksona_gate.domain.times import SECOND, rfc3339
 from stacksona_gate.service.decisions import Selector, read_decision
 from stacksona_gate.service.directory import Caller
 from stacksona_gate.service.kept_answers import Polled
-from stacksona_gate.service.requests import Answer, Ask, IdempotencyKey, submit
+from stacksona_gate.service.requests import Answer, Ask, IdempotencyKey, require_room, submit
 from stacksona_gate.service.tasks import EventReport, OutcomeReport, log_event, report_outcome, revise_once
 from stacksona_gate.service.threads import Change, cancel
 
@@ -99,12 +99,12 @@ async def create_event(context: Context, call: Call) -> Reply:
     """Puts an event on the reviewer's timeline; with `event_type: revision`, makes the next revision of a thread."""
     caller = await context.caller(call)
     agent = caller.as_acting_agent()
-    context.gate.quotas.require_room(agent.tenant_id)
     task_id = task_of(call)
     raw = await read_fields(call, limit=BODY_WITH_FILES_MOST)
     await context.take_turn(call, caller)
     body = read_as(raw, EventBody)
     key = idempotency_of(call, agent, raw.content_type, raw.content)
+    await require_room(context.gate, agent.tenant_id, key)
     if body.event_type == "revision":
         return await _revise(context, caller, task_id, body, key)
     report = EventReport(body.event_type, body.event_summary or "", body.payload or {}, body.thread_id)
