@@ -15,6 +15,7 @@ from stacksona_gate.domain.people import User
 from stacksona_gate.domain.times import HOUR
 from stacksona_gate.service import people
 from stacksona_gate.service.people import SignedIn
+from stacksona_gate.service.tenants import resume_tenant, suspend_tenant
 from stacksona_gate.store.base import Tenant
 
 
@@ -185,6 +186,16 @@ async def test_a_setup_code_is_over_after_a_day(w: World) -> None:
     w.clock.advance(86_400)
     with pytest.raises(Forbidden):
         await use(w, code)
+
+
+async def test_a_setup_code_makes_nobody_in_a_suspended_workspace_and_works_when_it_is_resumed(w: World) -> None:
+    code = await empty_workspace(w)
+    await w.write(lambda tx: suspend_tenant(tx, w.env, COMMAND_LINE, "new"))
+    with pytest.raises(Forbidden) as refused:
+        await use(w, code)
+    assert refused.value.code == "workspace_suspended"
+    await w.write(lambda tx: resume_tenant(tx, w.env, COMMAND_LINE, "new"))
+    assert (await use(w, code)).role == "admin"
 
 
 async def test_a_wrong_setup_code_is_refused_before_the_slow_hash_is_made(

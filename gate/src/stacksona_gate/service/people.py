@@ -324,8 +324,8 @@ def new_setup_code(tx: Tx, env: Environment, tenant_id: str) -> str | None:
 
 
 async def use_setup_code(gate: Gate, code: str, email: str, password: str) -> User:
-    """Makes the first admin of the workspace that the code is for. Raises Forbidden when the code is wrong, used, or
-    there is an admin already."""
+    """Makes the first admin of the workspace that the code is for. Raises Forbidden when the code is wrong or used, the
+    workspace suspended, or there is an admin already."""
     checked_email(email)
     refused = Forbidden(
         "this code is used or over: start the gate again on an empty workspace, or ask the operator, for another one"
@@ -341,6 +341,7 @@ async def use_setup_code(gate: Gate, code: str, email: str, password: str) -> Us
     def unit(tx: Tx) -> User:
         if not tx.people.use_setup_code(tenant_id, code_hash, gate.env.now()) or tx.people.count_admins(tenant_id):
             raise refused
+        _active_tenant(tx, tenant_id)
         return create_user(tx, gate.env, Actor("user", "first_admin"), tenant_id, email, ADMIN, hashed)
 
     return await gate.store.write(unit)
