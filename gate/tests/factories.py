@@ -86,7 +86,9 @@ class Database(Protocol):
     @property
     def url(self) -> str: ...
 
-    def open(self) -> OpenStore: ...
+    def open(self, clock: Clock | None = None) -> OpenStore:
+        """``clock``: the database's own, where it has one; else that of the machine."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ class SQLiteDatabase:
     def url(self) -> str:
         return f"sqlite:///{self.path}"
 
-    def open(self) -> SQLiteStore:
+    def open(self, clock: Clock | None = None) -> SQLiteStore:
         store = SQLiteStore(self.path)
         store.start()
         return store
@@ -135,8 +137,8 @@ class PostgresDatabase:
     url: str
     listen_url: str = ""
 
-    def open(self) -> PostgresStore:
-        store = PostgresStore(self.url, self.listen_url)
+    def open(self, clock: Clock | None = None) -> PostgresStore:
+        store = PostgresStore(self.url, self.listen_url, clock=clock)
         store.start()
         return store
 
@@ -360,7 +362,7 @@ async def world(
     async with AsyncExitStack() as stack:
         database = database or stack.enter_context(any_database())
         clock = clock or Clock()
-        store = database.open()
+        store = database.open(clock)
         stack.callback(store.close)
         env = Environment(clock=clock, randomness=os.urandom, limits=limits or Limits())
         gate = await build_gate(store, env, RootSecret(ROOT_SECRET))
@@ -374,7 +376,7 @@ async def world(
 async def beside(w: World, clock: Clock | None = None) -> AsyncIterator[World]:
     """The same world through a second gate on the same database, as a second process would be; with a clock of its own
     where one is given."""
-    store = w.database.open()
+    store = w.database.open(w.clock)
     clock = clock or w.clock
     try:
         gate = await build_gate(store, Environment(clock=clock), w.gate.root)

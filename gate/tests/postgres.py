@@ -27,6 +27,7 @@ from gate.tests.ports import free_port
 from gate.tests.watchman import mark, new_folder
 from psycopg.conninfo import conninfo_to_dict
 
+from stacksona_gate.domain.times import DAY
 from stacksona_gate.store.content import Content
 from stacksona_gate.store.postgres import PostgresStore
 from stacksona_gate.store.postgres_address import connection_parameters
@@ -37,6 +38,7 @@ GIVEN: Final = "STACKSONA_TEST_PG_URL"
 TEMPLATE: Final = "gate_template"
 DEBIAN: Final = Path("/usr/lib/postgresql/15/bin")
 USER: Final = "postgres"
+END: Final = START + 1000 * DAY
 MEMORY_LEAST: Final = 4 << 30
 """Bytes."""
 
@@ -216,10 +218,10 @@ def partitioned_template(version: int) -> str:
 
 
 def partitions(url: str, size: int = 5) -> Partitions:
-    """What a gate on this database keeps its tables with."""
+    """What a gate on this database keeps its tables with; ``tend`` says what time it is."""
 
     def connect() -> PostgresRows:
-        return PostgresRows(connection_parameters(url), content=Content(), columns=Columns())
+        return PostgresRows(connection_parameters(url), content=Content(), columns=Columns(), clock=lambda: END)
 
     return Partitions(connect, size)
 

@@ -338,7 +338,7 @@ def publisher_of(gate: Gate, sender: Sender, settings: Settings) -> Publisher:
 async def clear_out(gate: Gate) -> None:
     """Forgets what no longer counts: idempotency keys of the days before yesterday, sessions, failed sign-ins, webhooks
     that were sent long ago."""
-    now = gate.env.now()
+    now = await gate.earlier_now()
     await tend_partitions(gate)
     if "replays" not in gate.store.parted:
         await _forget_keys(gate, now // DAY - 1)

@@ -31,7 +31,7 @@ INITIAL = [migration.name for migration in all_migrations()]
 class SmallLog(SQLiteDatabase):
     """A database whose log counts as large early."""
 
-    def open(self) -> SQLiteStore:
+    def open(self, clock: Clock | None = None) -> SQLiteStore:
         store = SQLiteStore(self.path, log_most=1_000_000)
         store.start()
         return store

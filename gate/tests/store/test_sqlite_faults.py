@@ -9,7 +9,7 @@ from pathlib import Path
 
 import apsw
 import pytest
-from gate.tests.factories import PATIENCE, SQLiteDatabase, World, unique, world
+from gate.tests.factories import PATIENCE, Clock, SQLiteDatabase, World, unique, world
 from gate.tests.store.disks import Disk
 
 from stacksona_gate.domain.errors import Unavailable
@@ -30,7 +30,7 @@ class OnDisk(SQLiteDatabase):
 
     disk: str
 
-    def open(self) -> SQLiteStore:
+    def open(self, clock: Clock | None = None) -> SQLiteStore:
         store = SQLiteStore(self.path, commit_seconds=0.5, vfs=self.disk)
         store.start()
         return store

@@ -35,6 +35,7 @@ SOON_SECONDS: Final = 0.25
 """After a commit that may have put something, by a process that cannot say more."""
 PAUSE_SECONDS: Final = 0.02
 """Between two looks whatever happens: calls end one by one, and a look for each would cost more than the calls."""
+STALLED_SECONDS: Final = 5.0
 AWAY_SECONDS: Final = 1.0
 DRAIN_SECONDS: Final = 5.0
 
@@ -101,7 +102,7 @@ class DeliveryWorker:
         self._unwatch: Callable[[], None] | None = None
         self._holder = gate.env.id("worker_", gate.env.now())
         gate.holders.add(self._holder)
-        self._offset = self._clock_offset()
+        self._offset: int | None = None
 
     def start(self) -> None:
         """Begins to look, and goes on until it is stopped."""
@@ -154,10 +155,8 @@ class DeliveryWorker:
 
     async def _round(self) -> float:
         """Takes what may be taken and sends it. Returns seconds until the next look, unless something wakes it."""
-        await self._mind_the_clock()
-        gate, moment = self._gate, self._gate.env.monotonic()
-        due = await gate.store.scan(webhooks.list_due)
-        now = gate.env.now()
+        due, now = await self._look()
+        moment = self._gate.env.monotonic()
         flying = {key: list(flights.values()) for key, flights in self._flying.items()}
         share = self._fairness.choose([one for one in due if one.due_at <= now], flying, moment)
         claims = await self._claim(share.wanted) if share.wanted else []
@@ -165,6 +164,17 @@ class DeliveryWorker:
         for claim in claims:
             self._send(claim, to_failing=_key(claim) in failing)
         return self._wait(due, now, share.wanted, claims, left_out=share.left_out)
+
+    async def _look(self) -> tuple[list[Due], int]:
+        """What is due when, and the time of day by the clock that it goes by: the database's where it has one."""
+        env, store = self._gate.env, self._gate.store
+        begun = env.monotonic()
+        due, now = await store.scan(lambda tx: webhooks.list_due(tx, env))
+        ended = env.monotonic()
+        # An answer that was long under way says less of the clock than it took.
+        if ended - begun < STALLED_SECONDS and await self._mind_the_clock(now, ended):
+            return await self._look()
+        return due, now
 
     async def _claim(self, wanted: Mapping[Key, int]) -> list[Claim]:
         gate = self._gate
@@ -281,18 +291,19 @@ class DeliveryWorker:
         except GateError as error:
             log.info("delivery %s waits for the end of its lease: %s", delivery.id, error)
 
-    def _clock_offset(self) -> int:
-        """Microseconds between the time of day and a clock that nobody sets."""
-        return self._gate.env.now() - round(self._gate.env.monotonic() * SECOND)
+    async def _mind_the_clock(self, now: int, moment: float) -> bool:
+        """Moves what is due along with the time of day when that is set by more than half a lease. Whether it was.
 
-    async def _mind_the_clock(self) -> None:
-        """Moves what is due along with the time of day when that is set by more than half a lease."""
-        gate, offset = self._gate, self._clock_offset()
-        step = offset - self._offset
-        if abs(step) > self._lease // 2:
-            log.warning("the clock was set by %d seconds", step // SECOND)
+        ``moment``: the same of a clock that nobody sets.
+        """
+        gate, offset = self._gate, now - round(moment * SECOND)
+        step = 0 if self._offset is None else offset - self._offset
+        is_set = abs(step) > self._lease // 2
+        if is_set:
+            log.warning("the clock that webhooks go by was set by %d seconds", step // SECOND)
             await gate.store.write(lambda tx: webhooks.clock_set(tx, gate.env, self._holder, step), holds=True)
         self._offset = offset  # only now: while the database is away the step is not forgotten
+        return is_set
 
 
 def _trace(delivery: Delivery) -> Trace:

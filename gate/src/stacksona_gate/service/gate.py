@@ -39,3 +39,9 @@ class Gate:
 
     def __post_init__(self) -> None:
         self.quotas = Quotas(self.store, self.env)
+
+    async def earlier_now(self) -> int:
+        """The time of day, by the database's clock where that is earlier: what is forgotten too early, by a node whose
+        clock runs ahead, is forgotten for good. Raises Unavailable."""
+        own = self.env.now()
+        return min(own, await self.store.read(lambda tx: tx.leases.now(own)))

@@ -67,20 +67,21 @@ async def expire_content(gate: Gate) -> int:
 
     Each transaction stands for itself: a process that ends in between is taken up by the next round.
     """
+    now = await gate.earlier_now()
     tenants = await gate.store.scan(lambda tx: tx.tenants.list_all())
-    return sum([await _expire_of(gate, tenant.id) for tenant in tenants])
+    return sum([await _expire_of(gate, tenant.id, now) for tenant in tenants])
 
 
-async def _expire_of(gate: Gate, tenant_id: str) -> int:
+async def _expire_of(gate: Gate, tenant_id: str, now: int) -> int:
     retention = await gate.store.read(lambda tx: read_retention(tx, tenant_id))
     if not retention.retention_days:
         return 0
-    before = gate.env.now() - retention.retention_days * DAY
+    before = now - retention.retention_days * DAY
     after = await gate.store.read(lambda tx: int(tx.tenants.get_setting(tenant_id, _MARK) or 0))
     held: int | None = None
     gone: list[str] = []
     while True:
-        step = await _look(gate, tenant_id, after, before)
+        step = await _look(gate, tenant_id, after, before, now)
         for start in range(0, len(step.due), BATCH):
             gone += await _expire(gate, tenant_id, step.due[start : start + BATCH], before)
         after, held = step.reached, step.held if held is None else held
@@ -94,9 +95,7 @@ async def _expire_of(gate: Gate, tenant_id: str) -> int:
     return len(gone)
 
 
-async def _look(gate: Gate, tenant_id: str, after: int, before: int) -> _Step:
-    now = gate.env.now()
-
+async def _look(gate: Gate, tenant_id: str, after: int, before: int, now: int) -> _Step:
     def look(tx: Tx) -> _Step:
         listed = tx.erasure.list_states(tenant_id, after=after, limit=PAGE)
         kept = [state for state in listed if state.erased_at is None]

@@ -73,10 +73,7 @@ class Sealer:
             return False
         if now < self._renew_at.get(tenant_id, now):
             return True
-        at = self._gate.env.now()
-        fence = await self._gate.store.write(
-            lambda tx: tx.leases.take(_lease(tenant_id), self._holder, at, LEASE_LASTS), holds=True
-        )
+        fence = await self._gate.store.write(lambda tx: self._take(tx, tenant_id), holds=True)
         if fence is None:
             self._leave(tenant_id, SECOND)
             return False
@@ -92,8 +89,12 @@ class Sealer:
         for tenant_id in list(self._renew_at):
             await self._gate.store.write(lambda tx, t=tenant_id: self._give_back(tx, t))  # type: ignore[misc]
 
+    def _take(self, tx: Tx, tenant_id: str) -> int | None:
+        now = tx.leases.now(self._gate.env.now())
+        return tx.leases.take(_lease(tenant_id), self._holder, now, LEASE_LASTS)
+
     def _give_back(self, tx: Tx, tenant_id: str) -> None:
-        fence = tx.leases.take(_lease(tenant_id), self._holder, self._gate.env.now(), LEASE_LASTS)
+        fence = self._take(tx, tenant_id)
         if fence is not None:
             tx.leases.give_back(_lease(tenant_id), self._holder, fence)
 

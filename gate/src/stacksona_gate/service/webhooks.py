@@ -67,7 +67,8 @@ def announce_all(tx: Tx, env: Environment, ended: Sequence[Request]) -> None:
             made.append(_made(env, endpoint, webhooks.REJECTED, fields, request))
         else:
             put(tx, env, endpoint, webhooks.REJECTED, fields, about=request)
-    tx.webhooks.insert_all(made)
+    if made:
+        tx.webhooks.insert_all(made, tx.leases.now(env.now()))
 
 
 def event_of(before: Request | None, after: Request) -> str | None:
@@ -124,7 +125,7 @@ def put(
     """
     delivery = _made(env, endpoint, event, fields, about)
     if about is not None:
-        tx.webhooks.supersede(delivery, delivery.created_at)
+        tx.webhooks.supersede(delivery, tx.leases.now(delivery.created_at))
     tx.webhooks.insert(delivery)
     if not endpoint.is_on:
         record_delivery(tx, env, delivery, "webhook.dead", GATE, reason=webhooks.why_dead(delivery))
@@ -173,7 +174,7 @@ def _asked_in(request: Request | None) -> tuple[str | None, str | None]:
 
 def claim(tx: Tx, env: Environment, wanted: Sequence[Wanted], lasts: int) -> list[Claim]:
     """Takes deliveries that are due, for ``lasts`` microseconds: then somebody else may take them over."""
-    now, claims = env.now(), []
+    now, claims = tx.leases.now(env.now()), []
     for one in wanted:
         # Held: of a thread one delivery at a time is on its way, whichever process takes it.
         endpoint = tx.webhooks.lock_endpoint(one.tenant_id, one.endpoint_id)
@@ -186,15 +187,16 @@ def claim(tx: Tx, env: Environment, wanted: Sequence[Wanted], lasts: int) -> lis
     return claims
 
 
-def list_due(tx: Tx) -> list[Due]:
-    """Endpoints with something pending, each with when it is due."""
-    return tx.webhooks.list_due()
+def list_due(tx: Tx, env: Environment) -> tuple[list[Due], int]:
+    """Endpoints with something pending, each with when it is due; and what time it is by the same clock."""
+    return tx.webhooks.list_due(), tx.leases.now(env.now())
 
 
 def clock_set(tx: Tx, env: Environment, holder: str, step: int) -> None:
     """Keeps waits as long as they were although the time of day was set by ``step`` microseconds; done once for all
-    processes of a machine. Set forward, only what is on its way moves: a wait that ends early does no harm."""
-    now = env.now()
+    processes, as all of them go by one clock. Set forward, only what is on its way moves: a wait that ends early does
+    no harm."""
+    now = tx.leases.now(env.now())
     if tx.leases.take("clock", holder, now, CLOCK_LEASE) is not None:
         tx.webhooks.shift(step, min(now, now - step))
 
@@ -214,7 +216,8 @@ def record_result(tx: Tx, env: Environment, delivery: Delivery, result: Result, 
     endpoint = tx.webhooks.lock_endpoint(delivery.tenant_id, delivery.endpoint_id)
     if endpoint is not None and endpoint.url != sent_to:
         result = replace(result, gone=False)  # the address before says nothing about the one that holds now
-    settled = _settled(env, delivery, result)
+    now = tx.leases.now(env.now())
+    settled = _settled(env, delivery, result, now)
     if endpoint is None or not tx.webhooks.settle(settled):
         tx.webhooks.insert_attempt(_attempt(delivery, _without_erased(tx, delivery, result)))
         return "stale"
@@ -224,7 +227,7 @@ def record_result(tx: Tx, env: Environment, delivery: Delivery, result: Result, 
         if endpoint.failing_since is not None:
             tx.webhooks.put_endpoint(replace(endpoint, failing_since=None))
         return "delivered"
-    _failed(tx, env, endpoint, settled, result)
+    _failed(tx, env, endpoint, settled, result, now)
     return "dead" if settled.state == webhooks.DEAD else "failed"
 
 
@@ -248,8 +251,7 @@ def _attempt(delivery: Delivery, result: Result) -> Attempt:
     )
 
 
-def _settled(env: Environment, delivery: Delivery, result: Result) -> Delivery:
-    now = env.now()
+def _settled(env: Environment, delivery: Delivery, result: Result, now: int) -> Delivery:
     if result.is_success:
         return replace(delivery, state=webhooks.DELIVERED, due_at=None, leased_until=None, finished_at=now)
     tries = delivery.tries + 1
@@ -260,7 +262,7 @@ def _settled(env: Environment, delivery: Delivery, result: Result) -> Delivery:
     return replace(delivery, tries=tries, due_at=now + wait, leased_until=None)
 
 
-def _failed(tx: Tx, env: Environment, endpoint: Endpoint, delivery: Delivery, result: Result) -> None:
+def _failed(tx: Tx, env: Environment, endpoint: Endpoint, delivery: Delivery, result: Result, now: int) -> None:
     if delivery.state == webhooks.DEAD:
         record_delivery(tx, env, delivery, "webhook.dead", GATE, reason=webhooks.why_dead(delivery))
     if result.gone:
@@ -271,8 +273,8 @@ def _failed(tx: Tx, env: Environment, endpoint: Endpoint, delivery: Delivery, re
     if delivery.state == webhooks.DEAD:
         text = "A webhook was given up after its last attempt. Dead deliveries can be replayed."
         add_notice(tx, env, delivery.tenant_id, "webhook.dead", text, about(endpoint))
-    failing = replace(endpoint, failing_since=endpoint.failing_since or env.now())
-    if webhooks.must_switch_off(failing, env.now()):
+    failing = replace(endpoint, failing_since=endpoint.failing_since or now)
+    if webhooks.must_switch_off(failing, now):
         switch_off(tx, env, failing, "nothing was delivered for five days", GATE)
     elif endpoint.failing_since is None:
         tx.webhooks.put_endpoint(failing)

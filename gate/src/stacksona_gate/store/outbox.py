@@ -19,8 +19,8 @@ class Webhooks(Protocol):
         ...
 
     def insert(self, delivery: Delivery) -> None: ...
-    def insert_all(self, deliveries: Sequence[Delivery]) -> None:
-        """Adds deliveries about threads, at most one of each; older ones of these that wait are superseded."""
+    def insert_all(self, deliveries: Sequence[Delivery], now: int) -> None:
+        """Adds deliveries about threads, at most one of each; older ones of these that wait ``now`` are superseded."""
         ...
 
     def find(self, tenant_id: str, delivery_id: str) -> Delivery | None:
@@ -96,6 +96,11 @@ class Notices(Protocol):
 
 class Leases(Protocol):
     """Work that one process at a time does, by name."""
+
+    def now(self, own: int) -> int:
+        """The time of day that processes on any number of machines go by in what they leave to each other: by the
+        database's clock. ``own`` where there is one machine."""
+        ...
 
     def take(self, name: str, holder: str, now: int, lasts: int) -> int | None:
         """The lease's fence when ``holder`` has it until ``now + lasts``; None while somebody else has it.

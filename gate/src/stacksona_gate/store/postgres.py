@@ -74,9 +74,11 @@ class PostgresStore:
         commit_seconds: float = COMMIT_SECONDS,
         partition_rows: int = PARTITION_ROWS,
         reached: Callable[[str], None] | None = None,
+        clock: Callable[[], int] | None = None,
     ) -> None:
         """``listen_url``: the same database without a pooler between, for notifications. ``reached``: told of fault
-        points. Raises Invalid for malformed addresses."""
+        points. ``clock``: instead of the server's. Raises Invalid for malformed addresses."""
+        self._clock = clock
         self._content = Content()
         self._columns = Columns()
         self._patience = Patience()
@@ -271,7 +273,9 @@ class PostgresStore:
         return line
 
     def _connect(self, parameters: dict[str, Any], read_only: bool) -> PostgresRows:
-        return PostgresRows(parameters, content=self._content, columns=self._columns, read_only=read_only)
+        return PostgresRows(
+            parameters, content=self._content, columns=self._columns, read_only=read_only, clock=self._clock
+        )
 
     def _committed(self, changes: Sequence[Change]) -> None:
         self._publish(changes)

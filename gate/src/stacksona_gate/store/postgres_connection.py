@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Final
@@ -48,6 +48,7 @@ _LOOK: Final = (
     "SELECT pg_backend_pid(), ARRAY(SELECT CAST(relname AS TEXT) FROM pg_class WHERE relkind = 'p'"
     " AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema()))"
 )
+_NOW: Final = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)"
 PLANNING: Final = "SET jit = off; SET max_parallel_workers_per_gather = 0"
 """No question of a gate is long. To compile one, or to start processes for it, took 30 ms where it takes less than one
 itself (docs/adr/0013)."""
@@ -140,9 +141,15 @@ class PostgresRows:
     skip_locked = " SKIP LOCKED"
 
     def __init__(
-        self, parameters: dict[str, Any], *, content: Content, columns: Columns, read_only: bool = False
+        self,
+        parameters: dict[str, Any],
+        *,
+        content: Content,
+        columns: Columns,
+        read_only: bool = False,
+        clock: Callable[[], int] | None = None,
     ) -> None:
-        """Connects. Raises psycopg.OperationalError."""
+        """Connects. ``clock``: instead of the server's. Raises psycopg.OperationalError."""
         self.content: Encryption = content
         self.changes: list[Change] = []
         self.keys_in_use: dict[str, bytes] = {}
@@ -151,6 +158,7 @@ class PostgresRows:
         self.warning: str | None = None
         """The last warning of the server."""
         self._columns = columns
+        self._clock = clock
         self._held: frozenset[str] = frozenset()
         if read_only:
             self.for_update = self.for_share = self.skip_locked = ""
@@ -216,6 +224,12 @@ class PostgresRows:
 
     def alone(self, *names: str) -> None:
         self._lock("pg_advisory_xact_lock", names)
+
+    def now(self, own: int) -> int:
+        if self._clock is not None:
+            return self._clock()
+        row = self.one(_NOW)
+        return own if row is None else int(row[0])
 
     def begin(self, how: str, held: frozenset[str] = frozenset()) -> None:
         """Begins a transaction. ``held``: tenants whose configuration nobody else uses or changes meanwhile."""

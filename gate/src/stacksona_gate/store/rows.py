@@ -64,6 +64,10 @@ class Rows(Protocol):
         """Waits until nobody else who named one of the same is in a transaction: for what two must not do at once."""
         ...
 
+    def now(self, own: int) -> int:
+        """The time of day by the database's clock; ``own`` where the database has none."""
+        ...
+
     for_update: str
     """What a SELECT ends in to hold its rows; empty where the transaction holds them anyway."""
 

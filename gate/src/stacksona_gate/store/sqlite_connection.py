@@ -154,6 +154,10 @@ class SQLiteRows:
     def alone(self, *names: str) -> None:
         """The one writer is."""
 
+    def now(self, own: int) -> int:
+        """The file's processes are of one machine, and have one clock."""
+        return own
+
     def forget_keys(self) -> None:
         """A transaction that may have made a key was undone, or another process may have put one to use."""
         self.keys_in_use.clear()

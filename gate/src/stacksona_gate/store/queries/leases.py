@@ -11,6 +11,9 @@ class LeaseQueries:
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
 
+    def now(self, own: int) -> int:
+        return self._rows.now(own)
+
     def take(self, name: str, holder: str, now: int, lasts: int) -> int | None:
         row = self._rows.one(
             "INSERT INTO leases (name, holder, until, fence) VALUES ($1, $2, $3, 1)"

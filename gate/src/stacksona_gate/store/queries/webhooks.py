@@ -79,11 +79,11 @@ class WebhookQueries:
         self._rows.run(DELIVERY_ROWS.insert, *DELIVERY_ROWS.row(self._rows, delivery))
         self._rows.changes.append(Change(delivery.tenant_id, DELIVERIES))
 
-    def insert_all(self, deliveries: Sequence[Delivery]) -> None:
+    def insert_all(self, deliveries: Sequence[Delivery], now: int) -> None:
         waiting = self._with_pending({(one.tenant_id, one.request_id) for one in deliveries})
         for one in deliveries:
             if (one.tenant_id, one.request_id) in waiting:
-                self.supersede(one, one.created_at)
+                self.supersede(one, now)
         if deliveries:
             rows = [DELIVERY_ROWS.row(self._rows, one) for one in deliveries]
             self._rows.insert_many(DELIVERY_ROWS.table, DELIVERY_ROWS.stored, rows)
