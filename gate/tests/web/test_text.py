@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import html
+
 import pytest
 from gate.tests.factories import thread_of
 from gate.tests.web.browsing import TAG, visiting, words
 
 from stacksona_gate.domain.canonical import canonicalize
+from stacksona_gate.domain.display import reveal, warnings
 from stacksona_gate.service.requests import Ask, File
-from stacksona_gate.web import payloads, text
+from stacksona_gate.web import lines, payloads, text
 
 HOSTILE = {
     "override": ("pay \u202ecod.exe\u202c now", "⟦U+202E⟧"),
@@ -126,3 +129,15 @@ def test_a_difference_names_each_place_once() -> None:
     old, new = canonicalize({"a": 1, "b": 2, "c": 3}).decode(), canonicalize({"a": "1", "b": 2, "d": 4}).decode()
     found = [(one.path, one.what, one.kinds) for one in payloads.differences(old, new)]
     assert found == [("a", "changed", "number → text"), ("d", "added", "number"), ("c", "removed", "number")]
+
+
+def test_printable_ascii_needs_no_second_look() -> None:
+    every = "".join(map(chr, range(0x20, 0x7F)))
+    assert (warnings(every), [piece.kind for piece in reveal(every)]) == ((), ["plain"])
+
+
+@pytest.mark.parametrize(("hostile", "seen"), HOSTILE.values(), ids=HOSTILE)
+def test_a_line_of_arguments_shows_hostile_ones_and_their_paths_as_text(hostile: str, seen: str) -> None:
+    shown = lines.values([payloads.Value(hostile, "text", hostile), payloads.Value("n", "number", hostile)])
+    assert html.unescape(TAG.sub("", shown)).count(seen) == 3
+    assert {tag.strip("</>").partition(" ")[0] for tag in TAG.findall(shown)} == {"p", "span", "bdi"}

@@ -14,7 +14,7 @@ from stacksona_gate.domain.ids import FIRST_TENANT
 from stacksona_gate.domain.times import rfc3339
 from stacksona_gate.service.people import Person
 from stacksona_gate.service.sessions import CSRF_FIELD
-from stacksona_gate.web import text, wording
+from stacksona_gate.web import lines, text, wording
 from stacksona_gate.web.assets import Assets
 
 CONTENT_SECURITY_POLICY: Final = (
@@ -43,7 +43,8 @@ class Pages:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        filters = (text.shown, text.line, text.block, text.warned, text.plain, rfc3339, wording.moment)
+        of_text = (text.shown, text.line, text.block, text.warned, text.plain)
+        filters = (*of_text, lines.values, lines.since, lines.until, rfc3339, wording.moment)
         self._templates.filters.update({one.__name__: one for one in filters})
         self._templates.globals.update(asset=assets.path, csrf_field=CSRF_FIELD, wording=wording)
 

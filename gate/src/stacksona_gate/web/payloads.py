@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import quote_plus
 
 from stacksona_gate.domain.canonical import canonicalize
@@ -28,8 +28,7 @@ SENT_MOST: Final = 1_500_000
 _PLAIN_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(NamedTuple):  # not a dataclass: a list makes hundreds, and these are made in a third of the time
     """One leaf of a payload. ``kind``: text, number, yes/no, nothing, or an empty list or object."""
 
     path: str
@@ -114,11 +113,17 @@ def _step(key: str, *, first: bool) -> str:
     return key if first else "." + key
 
 
+_KINDS: Final[dict[type, str]] = {
+    str: "text",
+    bool: "yes/no",
+    type(None): "nothing",
+    dict: "empty object",
+    list: "empty list",
+}
+
+
 def _kind(value: object) -> str:
-    if value is None:
-        return "nothing"
-    kinds: dict[type, str] = {str: "text", bool: "yes/no", dict: "empty object", list: "empty list"}
-    return kinds.get(type(value), "number")
+    return _KINDS.get(type(value), "number")
 
 
 def differences(old: str, new: str) -> tuple[Difference, ...]:

@@ -21,13 +21,21 @@ _FOLDED: Final = Markup(
 )
 
 
+def marked(html: str) -> Markup:
+    """HTML of our own making, everything that came from outside escaped in it: a tenth of the time that adding up
+    ``Markup`` takes, which escapes its parts anew."""
+    return str.__new__(Markup, html)
+
+
 def shown(text: str) -> Markup:
     """The text as inline HTML: escaped, in ``<bdi>``, hidden and look-alike characters marked."""
-    return Markup("<bdi>") + _marked(text) + Markup("</bdi>")
+    return marked(f"<bdi>{_marked(text)}</bdi>")
 
 
 def line(text: str) -> Markup:
     """As ``shown``, of a long text the beginning and how much follows: for lists, where nothing is decided."""
+    if len(text) <= LINE_FOLDS_AT:
+        return shown(text)
     head, rest = _folded(text, LINE_FOLDS_AT)
     if not rest:
         return shown(text)
@@ -44,6 +52,8 @@ def block(text: str, limit: int = BLOCK_FOLDS_AT) -> Markup:
 
 def warned(text: str) -> Markup:
     """What to know before believing the text, as a callout; empty for honest text."""
+    if _is_bare(text):
+        return marked("")
     sentences = warnings(text)
     if not sentences:
         return Markup("")
@@ -79,9 +89,14 @@ def _marked(text: str) -> Markup:
 
 
 def _revealed(text: str) -> Markup:
-    if text.isascii() and text.isprintable():
+    if _is_bare(text):
         return escape(text)
     return Markup("").join(_piece(piece) for piece in reveal(text))
+
+
+def _is_bare(text: str) -> bool:
+    """Nothing can hide in it."""
+    return text.isascii() and text.isprintable()
 
 
 def _piece(piece: Piece) -> Markup:
