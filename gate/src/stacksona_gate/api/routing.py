@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from starlette.routing import Route
@@ -29,6 +29,9 @@ class Parameter:
     description: str
     schema: dict[str, Any]
     required: bool = False
+
+
+IF_MATCH: Final = Parameter("If-Match", "header", "The ETag that you read; another state is 412", {"type": "string"})
 
 
 @dataclass(frozen=True, slots=True)

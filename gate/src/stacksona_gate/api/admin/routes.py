@@ -30,7 +30,7 @@ from stacksona_gate.api.admin import (
 from stacksona_gate.api.fields import PAGE, PAGE_MOST
 from stacksona_gate.api.http import Call, Reply
 from stacksona_gate.api.people import PeopleContext
-from stacksona_gate.api.routing import Operation, Parameter
+from stacksona_gate.api.routing import IF_MATCH, Operation, Parameter
 from stacksona_gate.domain.webhooks import STATES
 
 _Handler = Callable[[PeopleContext, Call], Awaitable[Reply]]
@@ -41,7 +41,6 @@ _CREATE: Final = (400, 401, 403, 409, 413, 415, 422, 503)
 _CHANGE: Final = (400, 401, 403, 404, 409, 412, 413, 415, 422, 503)
 _SWITCH: Final = (401, 403, 404, 409, 412, 422, 503)
 _VERSION: Final = {"type": "integer", "minimum": 0, "maximum": policy.VERSION_MOST}
-_MATCH: Final = Parameter("If-Match", "header", "The ETag that you read; another state is 412", {"type": "string"})
 _NOTE: Final = Parameter(
     "note", "query", "Why it changes, kept with the version", {"type": "string", "maxLength": policy.NOTE_MOST}
 )
@@ -120,7 +119,7 @@ def _change(method: str, path: str, handler: _Handler, tag: str, body: type[Stru
         body=body,
         answer=answer,
         errors=_SWITCH if body is None else _CHANGE,
-        parameters=(_MATCH,),
+        parameters=(IF_MATCH,),
     )
 
 
@@ -139,7 +138,7 @@ _AGENTS: Final = (
         answer=answers.AgentSecrets,
         status=201,
         errors=_CHANGE,
-        parameters=(_MATCH,),
+        parameters=(IF_MATCH,),
     ),
     _change("PUT", "agents/{agent_id}/pause", agents.pause, "Agents", None, answers.AgentAnswer),
     _change("DELETE", "agents/{agent_id}/pause", agents.resume, "Agents", None, answers.AgentAnswer),
@@ -170,7 +169,7 @@ _POLICY: Final = (
         body=bodies.PolicyDocument,
         answer=answers.PolicyChanged,
         errors=_CHANGE,
-        parameters=(_NOTE, _MATCH),
+        parameters=(_NOTE, IF_MATCH),
     ),
     _get("policy/versions", policy.get_versions, "Policy", answers.PolicyVersionList, errors=_LIST),
     _get("policy/versions/{version}", policy.get_version, "Policy", answers.PolicyVersionAnswer),
@@ -304,7 +303,7 @@ _WEBHOOKS: Final = (
         answer=sent.WebhookSecret,
         status=201,
         errors=_CHANGE,
-        parameters=(_MATCH,),
+        parameters=(IF_MATCH,),
     ),
     _change("PUT", "agents/{agent_id}/webhook-switch-off", webhooks.switch_off, "Webhooks", None, answers.AgentAnswer),
     _change(
