@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from stacksona_gate.cli.options import FIRST_TENANT, Database, Json, Tenant, duration
-from stacksona_gate.cli.session import answer, on_tenant, table
+from stacksona_gate.cli.session import answer, read_on_tenant, table, write_on_tenant
 from stacksona_gate.cli.shell import group
 from stacksona_gate.domain.audit import COMMAND_LINE
 from stacksona_gate.service import agents
@@ -37,20 +37,18 @@ def create_agent(
     database: Database = None,
 ) -> None:
     """Make an agent and its key, which is shown once."""
-    created = on_tenant(
+    created = write_on_tenant(
         database,
         tenant,
-        lambda gate, tenant_id: gate.store.write(
-            lambda tx: agents.create_agent(
-                tx,
-                gate.env,
-                gate.root,
-                COMMAND_LINE,
-                tenant_id,
-                name,
-                signed_approvals=signed_approvals,
-                webhook_url=webhook,
-            )
+        lambda tx, gate, tenant_id: agents.create_agent(
+            tx,
+            gate.env,
+            gate.root,
+            COMMAND_LINE,
+            tenant_id,
+            name,
+            signed_approvals=signed_approvals,
+            webhook_url=webhook,
         ),
     )
     _show_key("agent", created.made.id, created.made.name, created.key, created.webhook_secret, as_json=as_json)
@@ -65,11 +63,11 @@ def rotate_agent(
     database: Database = None,
 ) -> None:
     """Give an agent a new key. Without --overlap the old one ends at once."""
-    created = on_tenant(
+    created = write_on_tenant(
         database,
         tenant,
-        lambda gate, tenant_id: gate.store.write(
-            lambda tx: agents.rotate_agent_key(tx, gate.env, COMMAND_LINE, tenant_id, name, overlap=overlap)
+        lambda tx, gate, tenant_id: agents.rotate_agent_key(
+            tx, gate.env, COMMAND_LINE, tenant_id, name, overlap=overlap
         ),
     )
     _show_key("agent", created.made.id, created.made.name, created.key, None, as_json=as_json)
@@ -80,12 +78,8 @@ def pause_agent(
     name: AgentName, as_json: Json = False, tenant: Tenant = FIRST_TENANT, database: Database = None
 ) -> None:
     """Stop an agent: what waits for review is rejected for good, unredeemed approvals are revoked."""
-    paused = on_tenant(
-        database,
-        tenant,
-        lambda gate, tenant_id: gate.store.write(
-            lambda tx: agents.pause_agent(tx, gate.env, COMMAND_LINE, tenant_id, name)
-        ),
+    paused = write_on_tenant(
+        database, tenant, lambda tx, gate, tenant_id: agents.pause_agent(tx, gate.env, COMMAND_LINE, tenant_id, name)
     )
     value = {"id": paused.id, "name": paused.name, "state": paused.state}
     line = f"{paused.name} is paused: its open requests are rejected, its unredeemed approvals revoked"
@@ -97,12 +91,8 @@ def resume_agent(
     name: AgentName, as_json: Json = False, tenant: Tenant = FIRST_TENANT, database: Database = None
 ) -> None:
     """Let a paused agent ask again. What the pause ended stays ended."""
-    active = on_tenant(
-        database,
-        tenant,
-        lambda gate, tenant_id: gate.store.write(
-            lambda tx: agents.resume_agent(tx, gate.env, COMMAND_LINE, tenant_id, name)
-        ),
+    active = write_on_tenant(
+        database, tenant, lambda tx, gate, tenant_id: agents.resume_agent(tx, gate.env, COMMAND_LINE, tenant_id, name)
     )
     value = {"id": active.id, "name": active.name, "state": active.state}
     answer(value, [f"{active.name} is active: it may ask again"], as_json=as_json)
@@ -111,9 +101,7 @@ def resume_agent(
 @agent.command("list")
 def list_agents(as_json: Json = False, tenant: Tenant = FIRST_TENANT, database: Database = None) -> None:
     """Show the agents. Keys are not among what is kept."""
-    listed = on_tenant(
-        database, tenant, lambda gate, tenant_id: gate.store.read(lambda tx: tx.agents.list_all(tenant_id))
-    )
+    listed = read_on_tenant(database, tenant, lambda tx, tenant_id: tx.agents.list_all(tenant_id))
     values = [
         {
             "id": agent.id,
@@ -133,12 +121,10 @@ def create_verifier(
     name: NewName, tool: Tools, as_json: Json = False, tenant: Tenant = FIRST_TENANT, database: Database = None
 ) -> None:
     """Make a verifier for the named tools and its key, which is shown once."""
-    created = on_tenant(
+    created = write_on_tenant(
         database,
         tenant,
-        lambda gate, tenant_id: gate.store.write(
-            lambda tx: agents.create_verifier(tx, gate.env, COMMAND_LINE, tenant_id, name, tuple(tool))
-        ),
+        lambda tx, gate, tenant_id: agents.create_verifier(tx, gate.env, COMMAND_LINE, tenant_id, name, tuple(tool)),
     )
     _show_key("verifier", created.made.id, created.made.name, created.key, None, as_json=as_json)
 

@@ -9,7 +9,7 @@ import typer
 
 from stacksona_gate.cli.audit import audit
 from stacksona_gate.cli.options import FIRST_TENANT, Database, Json, Tenant
-from stacksona_gate.cli.session import answer, on_tenant, table
+from stacksona_gate.cli.session import answer, on_tenant, table, write_on_tenant
 from stacksona_gate.cli.whole_files import whole_file
 from stacksona_gate.domain.audit import COMMAND_LINE
 from stacksona_gate.domain.errors import Malformed
@@ -85,9 +85,7 @@ def rotate_key(as_json: Json = False, tenant: Tenant = FIRST_TENANT, database: D
 
     Its public key is shown as the workspace's verifiers take it.
     """
-    rotated = on_tenant(
-        database, tenant, lambda gate, tenant_id: gate.store.write(lambda tx: _rotated(tx, gate, tenant_id))
-    )
+    rotated = write_on_tenant(database, tenant, _rotated)
     lines = [f"{rotated['kid']} signs the log from now on; hand on its public key:", rotated["public_key"]]
     answer(rotated, lines, as_json=as_json)
 
@@ -108,9 +106,7 @@ def publishing(
     The file holds the JSON that the command prints with --json.
     """
     wanted = None if given is None else _wanted(given)
-    now = on_tenant(
-        database, tenant, lambda gate, tenant_id: gate.store.write(lambda tx: _published(tx, gate, tenant_id, wanted))
-    )
+    now = write_on_tenant(database, tenant, lambda tx, gate, tenant_id: _published(tx, gate, tenant_id, wanted))
     answer(now, _told(now), as_json=as_json)
 
 

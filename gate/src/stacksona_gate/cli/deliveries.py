@@ -8,7 +8,7 @@ import typer
 
 from stacksona_gate.cli.agents import AgentName
 from stacksona_gate.cli.options import FIRST_TENANT, Database, Json, Tenant, duration
-from stacksona_gate.cli.session import answer, on_tenant, table
+from stacksona_gate.cli.session import answer, on_tenant, read_on_tenant, table, write_on_tenant
 from stacksona_gate.cli.webhooks import shown, webhooks
 from stacksona_gate.domain.audit import COMMAND_LINE
 from stacksona_gate.domain.errors import Invalid
@@ -46,10 +46,8 @@ def list_deliveries(
     if state is not None and state not in STATES:
         raise Invalid(f"a delivery is {', '.join(STATES[:-1])} or {STATES[-1]}, not {state!r}")
     where = DeliveryFilter(state, None, None, limit)
-    page = on_tenant(
-        database,
-        tenant,
-        lambda gate, tenant_id: gate.store.read(lambda tx: deliveries.list_deliveries(tx, tenant_id, where, agent)),
+    page = read_on_tenant(
+        database, tenant, lambda tx, tenant_id: deliveries.list_deliveries(tx, tenant_id, where, agent)
     )
     rows = [
         (rfc3339(one.created_at), one.state, one.event, one.endpoint_id, f"attempts {one.attempts}", one.id)
@@ -63,11 +61,7 @@ def show_delivery(
     delivery: DeliveryId, as_json: Json = False, tenant: Tenant = FIRST_TENANT, database: Database = None
 ) -> None:
     """Show a delivery, each attempt, and what the receiver said."""
-    view = on_tenant(
-        database,
-        tenant,
-        lambda gate, tenant_id: gate.store.read(lambda tx: deliveries.view_delivery(tx, tenant_id, delivery)),
-    )
+    view = read_on_tenant(database, tenant, lambda tx, tenant_id: deliveries.view_delivery(tx, tenant_id, delivery))
     value = _value(view.delivery) | {"attempts": [_attempt(one) for one in view.attempts]}
     rows = [(name, str(item)) for name, item in _value(view.delivery).items() if item is not None]
     answer(value, [*table(rows), *(line for one in view.attempts for line in _told(one))], as_json=as_json)
@@ -105,12 +99,8 @@ def replay(
 @webhooks.command("test")
 def send_test(name: AgentName, as_json: Json = False, tenant: Tenant = FIRST_TENANT, database: Database = None) -> None:
     """Send an event `test`, about no thread, once. A running server sends it."""
-    sent = on_tenant(
-        database,
-        tenant,
-        lambda gate, tenant_id: gate.store.write(
-            lambda tx: deliveries.send_test(tx, gate.env, COMMAND_LINE, tenant_id, name)
-        ),
+    sent = write_on_tenant(
+        database, tenant, lambda tx, gate, tenant_id: deliveries.send_test(tx, gate.env, COMMAND_LINE, tenant_id, name)
     )
     answer(_value(sent), [f"{sent.id}: read the answer with `stacksona-gate webhooks show {sent.id}`"], as_json=as_json)
 
@@ -124,13 +114,11 @@ def rotate_secret(
     database: Database = None,
 ) -> None:
     """Give a webhook a new secret, shown once. NAME is an agent, or workspace."""
-    secret = on_tenant(
+    secret = write_on_tenant(
         database,
         tenant,
-        lambda gate, tenant_id: gate.store.write(
-            lambda tx: endpoints.rotate_webhook_secret(
-                tx, gate.env, gate.root, COMMAND_LINE, tenant_id, name, overlap=overlap
-            )
+        lambda tx, gate, tenant_id: endpoints.rotate_webhook_secret(
+            tx, gate.env, gate.root, COMMAND_LINE, tenant_id, name, overlap=overlap
         ),
     )
     lines = [*table([("webhook secret", secret)]), "Keep it now: it cannot be shown again."]
@@ -140,12 +128,8 @@ def rotate_secret(
 @webhooks.command("switch-on")
 def switch_on(name: AgentName, as_json: Json = False, tenant: Tenant = FIRST_TENANT, database: Database = None) -> None:
     """Send to a webhook again that was switched off. NAME is an agent, or workspace."""
-    endpoint = on_tenant(
-        database,
-        tenant,
-        lambda gate, tenant_id: gate.store.write(
-            lambda tx: endpoints.switch_on(tx, gate.env, COMMAND_LINE, tenant_id, name)
-        ),
+    endpoint = write_on_tenant(
+        database, tenant, lambda tx, gate, tenant_id: endpoints.switch_on(tx, gate.env, COMMAND_LINE, tenant_id, name)
     )
     line = "it is on. What was given up stays so until `stacksona-gate webhooks replay --dead`"
     answer({"endpoint_id": endpoint.id, "switched_off_at": None}, [line], as_json=as_json)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from stacksona_gate.cli.options import FIRST_TENANT, Database, Json, Tenant
-from stacksona_gate.cli.session import answer, on_tenant, table
+from stacksona_gate.cli.session import answer, read_on_tenant, table, write_on_tenant
 from stacksona_gate.cli.shell import group
 from stacksona_gate.domain.audit import COMMAND_LINE
 from stacksona_gate.domain.errors import Invalid
@@ -40,11 +40,11 @@ def create_user(
 ) -> None:
     """Make a user. The password (12 characters or more) comes from standard input or is asked for."""
     hashed = hash_password(_password(from_stdin=password_stdin))
-    made = on_tenant(
+    made = write_on_tenant(
         database,
         tenant,
-        lambda gate, tenant_id: gate.store.write(
-            lambda tx: people.create_user(tx, gate.env, COMMAND_LINE, tenant_id, email, role, hashed, name=name)
+        lambda tx, gate, tenant_id: people.create_user(
+            tx, gate.env, COMMAND_LINE, tenant_id, email, role, hashed, name=name
         ),
     )
     value = {"id": made.id, "email": made.email, "name": made.name, "role": made.role}
@@ -54,9 +54,7 @@ def create_user(
 @user.command("list")
 def list_users(as_json: Json = False, tenant: Tenant = FIRST_TENANT, database: Database = None) -> None:
     """Show the users."""
-    listed = on_tenant(
-        database, tenant, lambda gate, tenant_id: gate.store.read(lambda tx: tx.people.list_users(tenant_id))
-    )
+    listed = read_on_tenant(database, tenant, lambda tx, tenant_id: tx.people.list_users(tenant_id))
     values = [
         {"id": user.id, "email": user.email, "name": user.name, "role": user.role, "state": user.state}
         for user in listed
@@ -74,12 +72,12 @@ def create_token(
     database: Database = None,
 ) -> None:
     """Make a personal token, which is shown once. It may do what its owner may."""
-    secret = on_tenant(
+    secret = write_on_tenant(
         database,
         tenant,
-        lambda gate, tenant_id: gate.store.write(
-            lambda tx: people.create_token(tx, gate.env, COMMAND_LINE, people.get_user(tx, tenant_id, email), name)[1]
-        ),
+        lambda tx, gate, tenant_id: people.create_token(
+            tx, gate.env, COMMAND_LINE, people.get_user(tx, tenant_id, email), name
+        )[1],
     )
     rows = table([("token", secret)])
     answer({"token": secret}, [*rows, "Keep it now: it cannot be shown again."], as_json=as_json)

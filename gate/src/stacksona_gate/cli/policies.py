@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from stacksona_gate.cli.options import FIRST_TENANT, Database, Json, Tenant
-from stacksona_gate.cli.session import answer, on_tenant, table
+from stacksona_gate.cli.session import answer, read_on_tenant, table, write_on_tenant
 from stacksona_gate.cli.shell import group
 from stacksona_gate.domain.audit import COMMAND_LINE
 from stacksona_gate.domain.errors import FieldError, Invalid
@@ -41,12 +41,10 @@ def apply_file(
 ) -> None:
     """Put a policy in force, as a new version. The same policy again makes none."""
     wanted = read_policy(file)
-    version, changes = on_tenant(
+    version, changes = write_on_tenant(
         database,
         tenant,
-        lambda gate, tenant_id: gate.store.write(
-            lambda tx: apply_policy(tx, gate.env, COMMAND_LINE, tenant_id, wanted, note=note)
-        ),
+        lambda tx, gate, tenant_id: apply_policy(tx, gate.env, COMMAND_LINE, tenant_id, wanted, note=note),
     )
     _show_change(version, changes, as_json=as_json)
 
@@ -65,9 +63,7 @@ def show(
 def diff(file: PolicyFile, as_json: Json = False, tenant: Tenant = FIRST_TENANT, database: Database = None) -> None:
     """Show what `policy apply FILE` would change."""
     wanted = read_policy(file)
-    current = on_tenant(
-        database, tenant, lambda gate, tenant_id: gate.store.read(lambda tx: current_policy(tx, tenant_id))
-    )
+    current = read_on_tenant(database, tenant, current_policy)
     changes = compare(current.policy, wanted)
     value = {"version": current.version, "changes": [str(change) for change in changes]}
     answer(value, _lines(changes) or [f"no differences from version {current.version}"], as_json=as_json)
@@ -94,12 +90,8 @@ def run_tests(files: CaseFiles, policy_file: Tested = None, database: Database =
 @policy.command("versions")
 def versions(as_json: Json = False, tenant: Tenant = FIRST_TENANT, database: Database = None) -> None:
     """List the versions, newest first."""
-    current, kept = on_tenant(
-        database,
-        tenant,
-        lambda gate, tenant_id: gate.store.read(
-            lambda tx: (current_policy(tx, tenant_id).version, tx.policies.list_all(tenant_id))
-        ),
+    current, kept = read_on_tenant(
+        database, tenant, lambda tx, tenant_id: (current_policy(tx, tenant_id).version, tx.policies.list_all(tenant_id))
     )
     kept = sorted(kept, key=lambda one: -one.version)
     values = [
@@ -130,12 +122,8 @@ def revert(
     version: VersionNumber, as_json: Json = False, tenant: Tenant = FIRST_TENANT, database: Database = None
 ) -> None:
     """Put an earlier version in force again, as a new version."""
-    now, changes = on_tenant(
-        database,
-        tenant,
-        lambda gate, tenant_id: gate.store.write(
-            lambda tx: revert_policy(tx, gate.env, COMMAND_LINE, tenant_id, version)
-        ),
+    now, changes = write_on_tenant(
+        database, tenant, lambda tx, gate, tenant_id: revert_policy(tx, gate.env, COMMAND_LINE, tenant_id, version)
     )
     _show_change(now, changes, as_json=as_json)
 
@@ -162,15 +150,11 @@ def _placed(file: Path, error: FieldError) -> str:
 
 def _document(database: str | None, tenant: str, version: int | None) -> tuple[int, str]:
     if version is None:
-        current = on_tenant(
-            database, tenant, lambda gate, tenant_id: gate.store.read(lambda tx: current_policy(tx, tenant_id))
-        )
+        current = read_on_tenant(database, tenant, current_policy)
         return current.version, current.document
     if version == 0:
         return 0, dump_policy(EMPTY_POLICY)
-    kept = on_tenant(
-        database, tenant, lambda gate, tenant_id: gate.store.read(lambda tx: get_version(tx, tenant_id, version))
-    )
+    kept = read_on_tenant(database, tenant, lambda tx, tenant_id: get_version(tx, tenant_id, version))
     return kept.version, kept.document
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from stacksona_gate.cli.options import FIRST_TENANT, Database, Json, Tenant
-from stacksona_gate.cli.session import answer, on_gate, on_tenant
+from stacksona_gate.cli.session import answer, on_gate, read_on_tenant, write_on_tenant
 from stacksona_gate.cli.shell import group
 from stacksona_gate.domain.audit import COMMAND_LINE
 from stacksona_gate.service import retention as service
@@ -21,9 +21,7 @@ Days = Annotated[int, typer.Argument(min=0, max=service.DAYS_MOST, help="0 keeps
 @retention.command("show")
 def show(as_json: Json = False, tenant: Tenant = FIRST_TENANT, database: Database = None) -> None:
     """Show how long content is kept."""
-    found = on_tenant(
-        database, tenant, lambda gate, tenant_id: gate.store.read(lambda tx: service.read_retention(tx, tenant_id))
-    )
+    found = read_on_tenant(database, tenant, service.read_retention)
     _say(found, as_json=as_json)
 
 
@@ -31,12 +29,10 @@ def show(as_json: Json = False, tenant: Tenant = FIRST_TENANT, database: Databas
 def set_days(days: Days, as_json: Json = False, tenant: Tenant = FIRST_TENANT, database: Database = None) -> None:
     """Keep content that many days. A running server removes what is older within the hour, for good."""
     wanted = Retention(days)
-    changed = on_tenant(
+    changed = write_on_tenant(
         database,
         tenant,
-        lambda gate, tenant_id: gate.store.write(
-            lambda tx: service.change_retention(tx, gate.env, COMMAND_LINE, tenant_id, wanted)
-        ),
+        lambda tx, gate, tenant_id: service.change_retention(tx, gate.env, COMMAND_LINE, tenant_id, wanted),
     )
     _say(changed, as_json=as_json)
 

@@ -17,6 +17,7 @@ from stacksona_gate.domain.errors import Unavailable
 
 if TYPE_CHECKING:
     from stacksona_gate.service.gate import Gate
+    from stacksona_gate.service.transactions import Tx
 
 
 def on_gate[T](database: str | None, work: Callable[[Gate], Awaitable[T]]) -> T:
@@ -45,6 +46,16 @@ def on_tenant_of[T](settings: Settings, tenant: str, work: Callable[[Gate, str],
         return await work(gate, found.id)
 
     return on_gate_of(settings, inside)
+
+
+def read_on_tenant[T](database: str | None, tenant: str, query: Callable[[Tx, str], T]) -> T:
+    """As ``on_tenant``, where all that is to be done is one look."""
+    return on_tenant(database, tenant, lambda gate, tenant_id: gate.store.read(lambda tx: query(tx, tenant_id)))
+
+
+def write_on_tenant[T](database: str | None, tenant: str, unit: Callable[[Tx, Gate, str], T]) -> T:
+    """As ``on_tenant``, where all that is to be done is one transaction."""
+    return on_tenant(database, tenant, lambda gate, tenant_id: gate.store.write(lambda tx: unit(tx, gate, tenant_id)))
 
 
 async def _on_gate[T](settings: Settings, work: Callable[[Gate], Awaitable[T]]) -> T:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from msgspec.structs import asdict, replace
 
 from stacksona_gate.cli.options import Database, Json
 from stacksona_gate.cli.session import answer, on_gate, table
@@ -19,6 +20,7 @@ from stacksona_gate.service.tenants import TenantView, list_tenants, view_tenant
 
 if TYPE_CHECKING:
     from stacksona_gate.service.gate import Gate
+    from stacksona_gate.service.transactions import Tx
 
 tenant = group("Workspaces: each has its own agents, people, policy and log, and sees nothing of the others.")
 operator = group("Keys for the operator's API, which makes workspaces and looks into none.")
@@ -70,12 +72,7 @@ def show(name: Name, as_json: Json = False, database: Database = None) -> None:
 @tenant.command("rename")
 def rename(name: Name, new_name: NewName, as_json: Json = False, database: Database = None) -> None:
     """Give a workspace another name. Its people sign in with that from now on; ids, keys and proofs stay."""
-    _change(
-        database,
-        name,
-        lambda gate: lambda tx: tenants.rename_tenant(tx, gate.env, COMMAND_LINE, name, new_name),
-        as_json,
-    )
+    _change(database, lambda tx, gate: tenants.rename_tenant(tx, gate.env, COMMAND_LINE, name, new_name), as_json)
 
 
 @tenant.command("limits")
@@ -93,25 +90,26 @@ def limits(
     named = {limit: text for limit, text in zip(LIMITS, given, strict=True) if text is not None}
     changed = {limit: _number(limit, text) for limit, text in named.items()}
 
-    def unit(gate: Gate) -> Callable[[Any], object]:
-        return lambda tx: tenants.limit_tenant(tx, gate.env, COMMAND_LINE, name, _merged(tx, name, changed))
-
-    if changed:
-        _change(database, name, unit, as_json)
-    else:
+    if not changed:
         _tell(database, lambda gate: _looked_at(gate, name), as_json=as_json)
+        return
+    _change(
+        database,
+        lambda tx, gate: tenants.limit_tenant(tx, gate.env, COMMAND_LINE, name, _merged(tx, name, changed)),
+        as_json,
+    )
 
 
 @tenant.command("suspend")
 def suspend(name: Name, as_json: Json = False, database: Database = None) -> None:
     """Stop a workspace: all its keys and tokens are refused, its people signed out, nothing is decided in it."""
-    _change(database, name, lambda gate: lambda tx: tenants.suspend_tenant(tx, gate.env, COMMAND_LINE, name), as_json)
+    _change(database, lambda tx, gate: tenants.suspend_tenant(tx, gate.env, COMMAND_LINE, name), as_json)
 
 
 @tenant.command("resume")
 def resume(name: Name, as_json: Json = False, database: Database = None) -> None:
     """Let a suspended workspace go on. What expired meanwhile stays so."""
-    _change(database, name, lambda gate: lambda tx: tenants.resume_tenant(tx, gate.env, COMMAND_LINE, name), as_json)
+    _change(database, lambda tx, gate: tenants.resume_tenant(tx, gate.env, COMMAND_LINE, name), as_json)
 
 
 @operator.command("create")
@@ -153,14 +151,13 @@ def _number(limit: str, text: str) -> int | None:
     return int(text)
 
 
-def _merged(tx: Any, name: str, changed: dict[str, int | None]) -> TenantLimits:
-    own = read_limits(tenants.get_tenant(tx, name).limits)
-    return TenantLimits(**{limit: getattr(own, limit) for limit in LIMITS} | changed)
+def _merged(tx: Tx, name: str, changed: dict[str, int | None]) -> TenantLimits:
+    return replace(read_limits(tenants.get_tenant(tx, name).limits), **changed)
 
 
-def _change(database: str | None, name: str, unit: Callable[[Gate], Callable[[Any], Any]], as_json: bool) -> None:
+def _change(database: str | None, unit: Callable[[Tx, Gate], Any], as_json: bool) -> None:
     async def work(gate: Gate) -> TenantView:
-        changed = await gate.store.write(unit(gate))
+        changed = await gate.store.write(lambda tx: unit(tx, gate))
         return await _looked_at(gate, changed.id)
 
     _tell(database, work, as_json=as_json)
@@ -191,7 +188,7 @@ def _value(view: TenantView) -> dict[str, Any]:
         "name": view.tenant.name,
         "state": _state(view),
         "created_at": rfc3339(view.tenant.created_at),
-        "limits": {limit: getattr(view.own, limit) for limit in LIMITS},
-        "limits_in_force": {limit: getattr(view.in_force, limit) for limit in LIMITS},
+        "limits": asdict(view.own),
+        "limits_in_force": asdict(view.in_force),
         "pending_threads": view.pending_threads,
     }
