@@ -59,7 +59,7 @@ def create(name: NewName, as_json: Json = False, database: Database = None) -> N
 def list_all(as_json: Json = False, database: Database = None) -> None:
     """Show the workspaces."""
     views = on_gate(database, lambda gate: gate.store.scan(lambda tx: list_tenants(tx, gate.env)))
-    rows = [(view.tenant.name, _state(view), view.tenant.id) for view in views]
+    rows = [(view.tenant.name, view.state, view.tenant.id) for view in views]
     answer([_value(view) for view in views], table(rows), as_json=as_json)
 
 
@@ -169,7 +169,7 @@ async def _looked_at(gate: Gate, name: str) -> TenantView:
 
 def _tell(database: str | None, work: Callable[[Gate], Awaitable[TenantView]], *, as_json: bool) -> None:
     view = on_gate(database, work)
-    rows = [("workspace", f"{view.tenant.name} ({view.tenant.id})"), ("state", _state(view))]
+    rows = [("workspace", f"{view.tenant.name} ({view.tenant.id})"), ("state", view.state)]
     for limit in LIMITS:
         own, holds = getattr(view.own, limit), getattr(view.in_force, limit)
         shown = "no limit" if holds is None else f"{holds:,}"
@@ -178,15 +178,11 @@ def _tell(database: str | None, work: Callable[[Gate], Awaitable[TenantView]], *
     answer(_value(view), table(rows), as_json=as_json)
 
 
-def _state(view: TenantView) -> str:
-    return "active" if view.tenant.suspended_at is None else "suspended"
-
-
 def _value(view: TenantView) -> dict[str, Any]:
     return {
         "id": view.tenant.id,
         "name": view.tenant.name,
-        "state": _state(view),
+        "state": view.state,
         "created_at": rfc3339(view.tenant.created_at),
         "limits": asdict(view.own),
         "limits_in_force": asdict(view.in_force),

@@ -30,6 +30,7 @@ class TenantLimits(Struct, frozen=True, omit_defaults=True):
 
 
 NO_LIMITS: Final = TenantLimits()
+LIMITS: Final = TenantLimits.__struct_fields__
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +48,6 @@ class OperatorKey:
 def in_force(own: TenantLimits, standard: TenantLimits) -> TenantLimits:
     """What holds for a workspace; None where nothing limits it."""
     return TenantLimits(**{name: _chosen(getattr(own, name), getattr(standard, name)) for name in LIMITS})
-
-
-LIMITS: Final = TenantLimits.__struct_fields__
 
 
 def _chosen(own: int | None, standard: int | None) -> int | None:

@@ -22,7 +22,7 @@ from stacksona_gate.domain.agents import (
 )
 from stacksona_gate.domain.errors import Forbidden, Unauthenticated
 from stacksona_gate.domain.reminders import Timing
-from stacksona_gate.domain.tenants import TenantLimits, in_force, read_limits, suspended
+from stacksona_gate.domain.tenants import TenantLimits, in_force, read_limits
 from stacksona_gate.policy.evaluate import CompiledPolicy
 from stacksona_gate.policy.model import EMPTY_POLICY
 from stacksona_gate.policy.parse import parse_policy
@@ -119,16 +119,14 @@ class Directory:
             caller = await self._look_up(hashed)
         if not is_usable(caller.key, self._env.now()):
             raise Unauthenticated("the key is unknown or was replaced: ask an admin for the agent's current one")
-        if caller.configuration.tenant.suspended_at is not None:
-            raise suspended()
+        caller.configuration.tenant.require_active()
         return caller
 
     async def again(self, caller: Caller) -> Caller:
         """The same key's holder as of now. Raises Unauthenticated, Forbidden in a suspended workspace."""
         fresh = await self._look_up(caller.key.hash)
         fresh.require_usable_key(self._env.now())
-        if fresh.configuration.tenant.suspended_at is not None:
-            raise suspended()
+        fresh.configuration.tenant.require_active()
         return fresh
 
     async def current(self, caller: Caller, version: int | None) -> Caller:
@@ -139,8 +137,7 @@ class Directory:
                 known if known is not None and known.config_version == version else await self._look_up(caller.key.hash)
             )
         caller.require_usable_key(self._env.now())
-        if caller.configuration.tenant.suspended_at is not None:
-            raise suspended()
+        caller.configuration.tenant.require_active()
         return caller
 
     async def configuration(self, tenant_id: str) -> Configuration:

@@ -12,7 +12,6 @@ from stacksona_gate.domain.audit import UNKNOWN, Actor
 from stacksona_gate.domain.errors import Conflict, FieldError, Forbidden, Invalid, NotFound, TooMany, Unauthenticated
 from stacksona_gate.domain.ids import FIRST_TENANT
 from stacksona_gate.domain.people import ADMIN, ROLES, PersonalToken, Session, User
-from stacksona_gate.domain.tenants import suspended
 from stacksona_gate.domain.times import HOUR, MINUTE
 from stacksona_gate.service.agents import record
 from stacksona_gate.service.environment import Environment
@@ -266,8 +265,8 @@ def _by_token(tx: Tx, token_hash: str) -> Person | None:
 def _active_tenant(tx: Tx, tenant_id: str) -> Tenant | None:
     """Raises Forbidden in a suspended workspace."""
     tenant = tx.tenants.find(tenant_id)
-    if tenant is not None and tenant.suspended_at is not None:
-        raise suspended()
+    if tenant is not None:
+        tenant.require_active()
     return tenant
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -136,6 +136,10 @@ class TenantView:
     """None where nothing limits it."""
     pending_threads: int
     """Counted up to PENDING_MOST."""
+
+    @property
+    def state(self) -> Literal["active", "suspended"]:
+        return "active" if self.tenant.suspended_at is None else "suspended"
 
 
 def view_tenant(tx: Tx, env: Environment, tenant: str) -> TenantView:

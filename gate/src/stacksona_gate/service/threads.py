@@ -15,7 +15,6 @@ from stacksona_gate.domain.canonical import canonical_text, canonicalize, digest
 from stacksona_gate.domain.errors import Conflict, Invalid, NotFound, Unauthenticated
 from stacksona_gate.domain.reading import read_json
 from stacksona_gate.domain.requests import MAX_REVISIONS, Attachment, Request
-from stacksona_gate.domain.tenants import suspended
 from stacksona_gate.policy.evaluate import Question
 from stacksona_gate.service.directory import REPLACED, Caller, compiled_policy
 from stacksona_gate.service.environment import Environment
@@ -43,8 +42,8 @@ def require_acting(tx: Tx, env: Environment, caller: Caller) -> None:
     """Looks the key and its agent up again inside the transaction. Raises Unauthenticated, Forbidden."""
     agent = caller.as_acting_agent()
     tenant = tx.tenants.find(caller.tenant_id)
-    if tenant is not None and tenant.suspended_at is not None:
-        raise suspended()
+    if tenant is not None:
+        tenant.require_active()
     key = tx.keys.find_by_hash(caller.key.hash)
     if key is None:
         raise Unauthenticated(REPLACED)

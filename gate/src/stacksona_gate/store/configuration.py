@@ -8,7 +8,7 @@ from typing import Protocol
 
 from stacksona_gate.domain.agents import Agent, Key, Verifier
 from stacksona_gate.domain.people import PersonalToken, Session, User
-from stacksona_gate.domain.tenants import OperatorKey
+from stacksona_gate.domain.tenants import OperatorKey, suspended
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,11 @@ class Tenant:
     created_at: int
     suspended_at: int | None = None
     limits: str = "{}"
+
+    def require_active(self) -> None:
+        """Raises Forbidden while it is suspended."""
+        if self.suspended_at is not None:
+            raise suspended()
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,7 +185,7 @@ def _answer(view: TenantView) -> TenantAnswer:
     return TenantAnswer(
         tenant.id,
         tenant.name,
-        "active" if tenant.suspended_at is None else "suspended",
+        view.state,
         rfc3339(tenant.created_at),
         _body(view.own),
         _body(view.in_force),
