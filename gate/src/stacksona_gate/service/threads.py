@@ -90,26 +90,12 @@ def settle_all(
     tx: Tx, env: Environment, requests: Sequence[Request], move: str, *, reason_code: str, message: str, actor: Actor
 ) -> None:
     """As ``settle`` for many pending threads that this transaction holds, in few statements."""
-    now, private = env.now(), {"message": canonical_text(message)}
+    now, said, event = env.now(), {"message": canonical_text(message)}, _ENDED.get(move, "thread.rejected")
     over = [ended(one, move, reason_code=reason_code, message=message, now=now) for one in requests]
     for some in batched(over, SETTLED_AT_ONCE):
         tx.requests.end(some)
-        tx.audit.append_all([_entry(env, one, _ENDED.get(move, "thread.rejected"), actor, private) for one in some])
+        tx.audit.append_all([_entry(env, one, event, actor, now, canonical=said) for one in some])
         announce_all(tx, env, some)
-
-
-def _entry(env: Environment, request: Request, event: str, actor: Actor, private: Mapping[str, bytes]) -> Entry:
-    return env.entry(
-        event,
-        tenant_id=request.tenant_id,
-        at=request.decided_at or env.now(),
-        actor=actor,
-        objects=_objects(request),
-        canonical=private,
-        policy_version=request.policy_version,
-        status=request.status,
-        reason_code=request.reason_code,
-    )
 
 
 def write(tx: Tx, env: Environment, before: Request, after: Request) -> None:
@@ -126,37 +112,40 @@ def record(
     tx: Tx, env: Environment, request: Request, event: str, *, actor: Actor, private: Mapping[str, object] | None = None
 ) -> None:
     """An audit entry about a thread as it now is."""
-    tx.audit.append(
-        env.entry(
-            event,
-            tenant_id=request.tenant_id,
-            at=env.now(),
-            actor=actor,
-            objects=_objects(request),
-            private=private,
-            policy_version=request.policy_version,
-            status=request.status,
-            reason_code=request.reason_code,
-        )
-    )
+    tx.audit.append(_entry(env, request, event, actor, env.now(), private=private))
 
 
-def _objects(request: Request) -> dict[str, str]:
+def _entry(
+    env: Environment,
+    request: Request,
+    event: str,
+    actor: Actor,
+    at: int,
+    *,
+    private: Mapping[str, object] | None = None,
+    canonical: Mapping[str, bytes] | None = None,
+) -> Entry:
+    """``private``, ``canonical``: as ``Environment.entry`` has them."""
     objects = {"agent": request.agent_id, "request": request.id, "task": request.task_id, "tool": request.tool_name}
-    return objects if request.thread_id is None else {**objects, "thread": request.thread_id}
+    if request.thread_id is not None:
+        objects["thread"] = request.thread_id
+    return env.entry(
+        event,
+        tenant_id=request.tenant_id,
+        at=at,
+        actor=actor,
+        objects=objects,
+        private=private,
+        canonical=canonical,
+        policy_version=request.policy_version,
+        status=request.status,
+        reason_code=request.reason_code,
+    )
 
 
 def expire(tx: Tx, env: Environment, request: Request) -> Request:
     """Rejects a thread whose time is over."""
-    return settle(
-        tx,
-        env,
-        request,
-        "expire",
-        reason_code=status.EXPIRED,
-        message=NOT_IN_TIME,
-        actor=GATE,
-    )
+    return settle(tx, env, request, "expire", reason_code=status.EXPIRED, message=NOT_IN_TIME, actor=GATE)
 
 
 def expire_all(tx: Tx, env: Environment, requests: Sequence[Request]) -> None:
