@@ -15,7 +15,7 @@ from bench import records
 from bench.client import ask
 from bench.loader import Loader, Run
 from bench.prepare import get_text, prepare, request_template
-from bench.processes import Server, serving
+from bench.processes import Server, serving, settle
 from bench.report import BenchBroken, Line, percentile, ratios, spread
 from bench.speed import aimed
 
@@ -23,8 +23,6 @@ CALLERS: Final = (1, 16, 64, 256)
 OWN, BARE, UNSTORED, STORED = CELLS = ("null (/healthz)", "bare null", "store swapped for nothing", "durable")
 """``OWN`` is the endpoint of the server that does nothing; ``BARE`` one added for the bench, first in the route table:
 no endpoint of this server can be faster."""
-_SETTLE_SECONDS: Final = 0.4
-"""After a durable run: the checkpointer finishes, so that the next run does not pay for it."""
 _BLOCK: Final = b"x" * 4096
 
 
@@ -40,10 +38,11 @@ class Target:
     runs: dict[int, list[Run]] = field(default_factory=dict)
     computed: dict[int, list[float]] = field(default_factory=dict)
 
-    def run(self, loader: Loader, callers: int, seconds: int, *, settle: float = 0.0) -> None:
+    def run(self, loader: Loader, callers: int, seconds: int, *, settles: bool) -> None:
         begun = self.server.cpu_seconds()
         run = loader.run(self.server.port, self.text, callers, seconds)
-        time.sleep(settle)
+        if settles:
+            settle(self.server)
         self.runs.setdefault(callers, []).append(run)
         self.computed.setdefault(callers, []).append((self.server.cpu_seconds() - begun) * 1e6 / run.answers)
 
@@ -65,7 +64,7 @@ def measure(folder: Path, loader: Loader, *, quick: bool) -> list[Line]:
         for cell in cells.values():
             check_answer(cell.server.port, cell.text)
             loader.run(cell.server.port, cell.text, 64, 1)
-        time.sleep(_SETTLE_SECONDS)
+        settle(stored, unstored)
         before = records.count(kept.path)
         syncs: list[float] = []
         for number in range(rounds):
@@ -75,7 +74,6 @@ def measure(folder: Path, loader: Loader, *, quick: bool) -> list[Line]:
                 if callers == 1:  # the disk is shared: asked right before and right after
                     syncs.append((earlier + sync_microseconds(folder)) / 2)
         check_answer(stored.port, cells[STORED].text)
-        time.sleep(_SETTLE_SECONDS)
     answered = 1 + sum(run.answers for runs in cells[STORED].runs.values() for run in runs)
     found = records.check(before, records.count(kept.path), answered, rounds * sum(CALLERS))
     _check_nothing(nothing.path)
@@ -94,7 +92,7 @@ def _cells(stored: Server, unstored: Server, key: str, other_key: str) -> dict[s
 
 def _round(cells: dict[str, Target], loader: Loader, callers: int, seconds: int, *, turn: int) -> None:
     for name in _turned(CELLS, turn):
-        cells[name].run(loader, callers, seconds, settle=_SETTLE_SECONDS if name == STORED else 0.0)
+        cells[name].run(loader, callers, seconds, settles=name == STORED)
 
 
 def _turned(names: Sequence[str], turn: int) -> Iterator[str]:

@@ -20,7 +20,7 @@ from bench import records
 from bench.decisions import check_answer
 from bench.loader import Loader, Run
 from bench.prepare import Prepared, prepare, question, request_template, settings_for
-from bench.processes import Server, serving
+from bench.processes import Server, serving, settle
 from bench.report import BenchBroken, Line, percentile, ratios, spread
 from stacksona_gate.domain.audit import COMMAND_LINE
 from stacksona_gate.domain.times import SECOND
@@ -34,7 +34,6 @@ _CALLERS: Final = 64
 _PER_SECOND: Final = 100_000 // 60
 _LEAD: Final = SECOND // 2
 """Between giving threads their last moment and the first of these."""
-_SETTLE_SECONDS: Final = 0.5
 _DRAIN_SECONDS: Final = 60.0
 _AT_ONCE: Final = 500
 _WEBHOOK: Final = "https://127.0.0.1:9/hook"
@@ -89,17 +88,16 @@ def _windows(
     text = request_template(server.port, prepared.keys[0])
     check_answer(server.port, text)
     loader.run(server.port, text, _CALLERS, 1)
-    time.sleep(_SETTLE_SECONDS)
+    settle(server)
     before, runs, drains = records.count(prepared.path), dict[bool, list[Run]]({True: [], False: []}), list[float]()
     for turn in range(rounds):
         for flood in (False, True) if turn % 2 else (True, False):
-            time.sleep(_SETTLE_SECONDS)
+            settle(server)
             if flood:
                 _arm(prepared.path, seconds)
             runs[flood].append(loader.run(server.port, text, _CALLERS, seconds))
             if flood:
                 drains.append(_drained(prepared.path))
-    time.sleep(_SETTLE_SECONDS)
     answered = sum(run.answers for run in (*runs[False], *runs[True]))
     found = records.check(before, records.count(prepared.path), answered, 2 * rounds * _CALLERS)
     print(f"expiry: rows on disk: {found}")

@@ -19,12 +19,11 @@ from bench.fill import fill
 from bench.loader import Loader, Run
 from bench.peers.postgres import create_database, postgres
 from bench.prepare import Prepared, get_text, prepare, prepare_database, request_template
-from bench.processes import Server, serving
+from bench.processes import Server, serving, settle
 from bench.report import BenchBroken, Line, percentile, ratios, spread
 from bench.speed import aimed
 
 _CALLERS: Final = 64
-_SETTLE_SECONDS: Final = 0.5
 MILLION: Final = 1_000_000
 TEN_MILLION_BYTES: Final = 60_000_000_000
 """What ten million requests take, with room for what is written meanwhile."""
@@ -94,12 +93,12 @@ def _rates(over: Grown, servers: Sequence[Server], loader: Loader, rounds: int, 
     for server, text in zip(servers, texts, strict=True):
         check_answer(server.port, text)
         loader.run(server.port, text, _CALLERS, 2)
-    time.sleep(_SETTLE_SECONDS)
+    settle(*servers)
     before = [records.mark(each.database) for each in databases]
     for turn in range(rounds):
         for i in (0, 1) if turn % 2 else (1, 0):
             runs[i].append(loader.run(servers[i].port, texts[i], _CALLERS, seconds))
-            time.sleep(_SETTLE_SECONDS)
+            settle(servers[i])
     for i, each in enumerate(databases):
         answered = sum(run.answers for run in runs[i])
         found = records.check_since(each.database, before[i], answered, rounds * _CALLERS)
@@ -125,7 +124,7 @@ def _pages(over: Grown, server: Server, loader: Loader, pages: int) -> list[Line
     busy_text = request_template(server.port, over.grown.keys[0])
     load = Thread(target=loader.run, args=(server.port, busy_text, _CALLERS, 6))
     load.start()
-    time.sleep(1)
+    time.sleep(1)  # of the load, so that no page is asked before it
     busy = _page_times(server.port, first, pages, seconds=4)
     load.join()
     told = f"inbox's first page, {over.shown}, {over.requests:,}"

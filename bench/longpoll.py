@@ -16,7 +16,7 @@ import uvloop
 
 from bench.loader import Loader
 from bench.prepare import Prepared, get_text, post_text, prepare, request_template
-from bench.processes import Server, serving
+from bench.processes import Server, serving, settle
 from bench.report import BenchBroken, Line, Spread, percentile, ratios, spread
 from bench.speed import aimed
 from bench.wire import Line as Wire, connect
@@ -26,9 +26,9 @@ _AGENTS: Final = 10
 """Each holds 500 answers: half of what the default setting allows."""
 _AT_ONCE: Final = 50
 _BETWEEN_CLICKS: Final = 0.01
+"""Seconds: the pace of the clicks."""
 _REVIEW_AMOUNT: Final = 400.0
 _CALLERS: Final = 64
-_SETTLE_SECONDS: Final = 0.4
 
 
 @dataclass(slots=True)
@@ -57,9 +57,7 @@ def measure(folder: Path, loader: Loader, *, quick: bool) -> list[Line]:
     """Raises BenchBroken when a waiter was told anything but its approval."""
     prepared, alone = prepare(folder, "longpoll", agents=_AGENTS), prepare(folder, "alone")
     with serving(prepared.path) as server, serving(alone.path) as other:
-        texts = [
-            (each.port, request_template(each.port, who.keys[0])) for each, who in ((server, prepared), (other, alone))
-        ]
+        texts = [(each, request_template(each.port, who.keys[0])) for each, who in ((server, prepared), (other, alone))]
 
         def decide() -> Spread:
             return _beside(loader, texts, 2 if quick else 5, 1 if quick else 2)
@@ -95,24 +93,26 @@ def _lines(woken: Woken) -> list[Line]:
     ]
 
 
-def _beside(loader: Loader, texts: Sequence[tuple[int, str]], rounds: int, seconds: int) -> Spread:
+def _beside(loader: Loader, texts: Sequence[tuple[Server, str]], rounds: int, seconds: int) -> Spread:
     """Decisions of 64 callers at both gates in turn; the first of ``texts`` over the second."""
     rates: tuple[list[float], list[float]] = ([], [])
-    for port, text in texts:
-        loader.run(port, text, _CALLERS, 1)
+    for server, text in texts:
+        loader.run(server.port, text, _CALLERS, 1)
     for turn in range(rounds):
         for number in (0, 1) if turn % 2 else (1, 0):
-            port, text = texts[number]
-            rates[number].append(loader.run(port, text, _CALLERS, seconds).rate)
-            time.sleep(_SETTLE_SECONDS)
+            server, text = texts[number]
+            settle(*(each for each, _ in texts))
+            rates[number].append(loader.run(server.port, text, _CALLERS, seconds).rate)
     return ratios(*rates)
 
 
 async def _measure(prepared: Prepared, server: Server, clicks: int, decide: Callable[[], Spread]) -> Woken:
     waiters = await _opened(prepared, server.port)
     await _read_all(waiters, server.port)
+    await asyncio.to_thread(settle, server)
     before = server.resident_bytes()
     await _wait_all(waiters, server.port)
+    await asyncio.to_thread(settle, server)
     kilobytes = (server.resident_bytes() - before) / WAITERS / 1024
     decisions = await asyncio.to_thread(decide)
     random.Random(1).shuffle(waiters)
@@ -152,7 +152,6 @@ async def _read_all(waiters: Sequence[Waiter], port: int) -> None:
     for waiter in waiters:
         await wire.ask(get_text(port, f"/api/agent/decisions?thread_id={waiter.thread_id}", waiter.key))
     wire.close()
-    await asyncio.sleep(1)
 
 
 async def _wait_all(waiters: Sequence[Waiter], port: int) -> None:
@@ -170,7 +169,6 @@ async def _wait_all(waiters: Sequence[Waiter], port: int) -> None:
         await asyncio.sleep(0.1)
     else:
         raise BenchBroken(f"not everybody waits: {held}")
-    await asyncio.sleep(1)
     wire.close()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -15,7 +14,7 @@ from bench.decisions import check_answer, sync_microseconds
 from bench.loader import Loader, Run
 from bench.peers.postgres import create_database, postgres, version
 from bench.prepare import prepare_database, request_template
-from bench.processes import Server, serving
+from bench.processes import Server, serving, settle
 from bench.report import Line, ratios, spread
 from bench.speed import aimed
 
@@ -29,7 +28,6 @@ UNSTORED, ONE, TWO, FIFTY = CELLS = (
     "durable, two nodes",
     f"durable, one node, {TENANTS} tenants",
 )
-_SETTLE_SECONDS: Final = 0.4
 
 
 @dataclass(slots=True)
@@ -49,7 +47,7 @@ class Cell:
         each = callers // len(self.targets)
         with ThreadPoolExecutor(len(self.targets)) as pool:
             runs = list(pool.map(lambda target: loader.run(target[0].port, target[1], each, seconds), self.targets))
-        time.sleep(_SETTLE_SECONDS)
+        settle(*(server for server, _ in self.targets))
         self.rates.setdefault(callers, []).append(sum(run.rate for run in runs))
         self.runs.setdefault(callers, []).extend(runs)
         answers = sum(run.answers for run in runs)
@@ -71,7 +69,7 @@ def measure(folder: Path, loader: Loader, *, quick: bool) -> list[Line]:
             for server, text in cell.targets:
                 check_answer(server.port, text.partition("\0")[0])
                 loader.run(server.port, text, CALLERS, 1)
-        time.sleep(_SETTLE_SECONDS)
+        settle(*{server.port: server for cell in cells.values() for server, _ in cell.targets}.values())
         mark = records.mark(kept)
         for number in range(rounds):
             for callers in (CALLERS,) if quick else (CALLERS, *FEW_AND_MANY):

@@ -13,7 +13,7 @@ from bench.decisions import check_answer
 from bench.loader import Loader, Run
 from bench.peers.postgres import create_database, postgres, version
 from bench.prepare import Prepared, prepare_database, request_template
-from bench.processes import Server, serving
+from bench.processes import Server, serving, settle
 from bench.report import Line, ratios, spread
 from bench.speed import aimed
 
@@ -67,7 +67,6 @@ def _measured(
         for text in (quiet, loud):
             check_answer(server.port, text)
             loaders[0].run(server.port, text, LOUD, 3)
-        time.sleep(0.5)
         mark = records.mark(database)
         for number in range(rounds):
             for beside in (False, True) if number % 2 else (True, False):
@@ -81,16 +80,15 @@ def _run(
     side: Side, server: Server, loaders: tuple[Loader, Loader], texts: tuple[str, str], seconds: int, *, beside: bool
 ) -> None:
     quiet, loud = texts
+    settle(server)
     if not beside:
-        time.sleep(_LEAD_SECONDS)  # the same pause as beside, and the flood is over for the gate too
         side.alone.append(loaders[0].run_paced(server.port, quiet, QUIET, seconds, PAUSE))
         return
     with ThreadPoolExecutor(1) as pool:
         flood = pool.submit(loaders[1].run, server.port, loud, LOUD, seconds + 2 * _LEAD_SECONDS)
-        time.sleep(_LEAD_SECONDS)
+        time.sleep(_LEAD_SECONDS)  # of the flood
         side.beside.append(loaders[0].run_paced(server.port, quiet, QUIET, seconds, PAUSE))
         side.flood.append(flood.result())
-    time.sleep(0.5)
 
 
 def _lines(name: str, side: Side) -> list[Line]:

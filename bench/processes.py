@@ -1,4 +1,4 @@
-"""Servers as processes of their own, started and ended by the measurement that needs them."""
+"""Servers as processes of their own, started, waited for and ended by the measurement that needs them."""
 
 from __future__ import annotations
 
@@ -13,15 +13,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from bench.report import BenchBroken
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 _DISK: Final = Path("/var/tmp")  # noqa: S108 - unlike /tmp never in memory, where a sync would cost nothing
+
+_REST_SECONDS: Final = 0.35
+"""Longer than the gate's rounds of sealing and of copying the write-ahead log into the file."""
+_REST_SHARE: Final = 0.1
+"""Of one processor: what rounds that find nothing to do may take."""
+_REST_MOST: Final = 120.0
 
 
 @contextmanager
@@ -48,9 +54,45 @@ class Server:
         return int(line.split()[1]) * 1024
 
     def cpu_seconds(self) -> float:
-        """What the process has computed so far, all its threads together (Linux)."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self.process.pid)
+
+    def undone(self) -> float:
+        """Writes that wait for the store, and entries that wait for the sealer, as the gate tells. Webhooks do not
+        count: where nothing is sent they stay, and where they are sent the processor tells."""
+        told = dict(line.rsplit(" ", 1) for line in self._metrics().splitlines() if not line.startswith("#"))
+        return sum(float(told[f"stacksona_gate_{name}"]) for name in ("store_waiting", "log_unsealed"))
+
+    def _metrics(self) -> str:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
+            connection.request("GET", "/metrics")
+            return connection.getresponse().read().decode()
+
+
+class Busy(Protocol):
+    """What may still be at work when its callers are gone."""
+
+    def cpu_seconds(self) -> float: ...
+
+    def undone(self) -> float: ...
+
+
+def settle(*all_of: Busy) -> None:
+    """Between two windows, so that the tail of one is not counted in the next: returns when none of them computes and
+    nothing is undone. Raises BenchBroken when that does not come."""
+    end = time.perf_counter() + _REST_MOST
+    while time.perf_counter() < end:
+        before = sum(each.cpu_seconds() for each in all_of)
+        time.sleep(_REST_SECONDS)
+        used = sum(each.cpu_seconds() for each in all_of) - before
+        if used <= _REST_SHARE * _REST_SECONDS * len(all_of) and not sum(each.undone() for each in all_of):
+            return
+    raise BenchBroken(f"not at rest after {_REST_MOST:.0f} s: {used / _REST_SECONDS:.2f} of a processor in use")
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process has computed so far, all its threads together (Linux)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
@@ -95,14 +137,12 @@ def wait_until_healthy(port: int, process: subprocess.Popen[bytes], *, seconds: 
 
 
 def _is_healthy(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("GET", "/healthz")
-        return connection.getresponse().status == 200
-    except OSError:
-        return False
-    finally:
-        connection.close()
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
+        try:
+            connection.request("GET", "/healthz")
+            return connection.getresponse().status == 200
+        except OSError:
+            return False
 
 
 def free_port() -> int:

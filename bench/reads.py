@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ import msgspec
 from bench.client import ask
 from bench.loader import Loader, Run, find_wrk
 from bench.prepare import ADMIN_EMAIL, Prepared, get_text, post_text, prepare, question, settings_for
-from bench.processes import Server, serving
+from bench.processes import Server, serving, settle
 from bench.report import BenchBroken, Line, ratios, spread
 from bench.speed import aimed
 from stacksona_gate.main import opened
@@ -41,7 +40,6 @@ _MOST_PER_SECOND: Final = 8000
 _SOME: Final = 1000
 _MANY: Final = 10_048
 """A multiple of those that are decided at once."""
-_SETTLE_SECONDS: Final = 0.4
 _NAMES: Final = {
     "null": "null (/healthz)",
     "poll": "poll of one approved thread",
@@ -105,7 +103,7 @@ def measure(folder: Path, loader: Loader, *, quick: bool) -> list[Line]:
                 if name == "validate":
                     text = _texts(prepared, server, bodies, seconds)
                 runs[name].append(_costed(server, in_turn, text, seconds))
-                time.sleep(_SETTLE_SECONDS)
+                settle(server)
     redeemed = sum(each.run.answers for each in runs["validate"])
     _check(prepared.path, redeemed, (rounds + 1) * _CALLERS)
     print(f"\nreads: {rounds} rounds of {seconds} s; {redeemed:,} approvals redeemed, as many are on disk")

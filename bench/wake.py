@@ -21,7 +21,7 @@ from bench.wire import Line as Wire, connect
 
 _REVIEW_AMOUNT: Final = 400.0
 _AT_REST: Final = 0.03
-"""Seconds before a click: the one who waits is held by then."""
+"""Seconds before a click: the pace of the clicks. The one who waits is held by then."""
 
 
 def measure(folder: Path, loader: Loader, *, quick: bool) -> list[Line]:

@@ -115,12 +115,12 @@ def _start_gates(stack: ExitStack, made: Field, folder: Path, address: str) -> N
             continue
         file = f"gate-{way}"
         prepared = prepare(folder, file) if store == "sqlite" else prepare_database(create_database(address, file))
-        arguments = [prepared.url, prepared.keys[0]]
+        arguments, server = [prepared.url, prepared.keys[0]], None
         if way == "server":
             token = asyncio.run(_personal_token(prepared))
             server = stack.enter_context(serving(prepared.url))
             arguments = [prepared.url, str(server.port), prepared.keys[0], token]
-        made.sides[name] = stack.enter_context(side(f"gate_{way}", *arguments, ours=True))
+        made.sides[name] = stack.enter_context(side(f"gate_{way}", *arguments, ours=True, server=server))
 
 
 def _start_peer(stack: ExitStack, made: Field, peer: Peer, folder: Path, address: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -12,12 +11,12 @@ from typing import Any, Final
 from bench.peers.contestants import GATES, PEERS, Field, Peer, field as everybody
 from bench.peers.processes import CouldNotRun, Side, side
 from bench.peers.questions import TABLE
+from bench.processes import settle
 from bench.report import BenchBroken, Finding, found, ratios, spread
 
 CELLS: Final = (("decide", 1), ("decide", 64), ("cycle", 1), ("cycle", 64), ("wake", 1))
 """Works and callers. How soon somebody is woken is asked of one caller: with 64 in a loop it would be
 the length of a queue."""
-_SETTLE_SECONDS: Final = 0.2
 POLICIES: Final = (("cedar", "cedarpy"), ("rego", "regopy"))
 
 type Key = tuple[str, str, int]
@@ -60,7 +59,7 @@ def _run(made: Field, rounds: int, seconds: float) -> Results:
             for name in _turned(_able(made, work), turn):
                 run = made.sides[name].ask("run", work=work, callers=callers, seconds=seconds)
                 results.runs.setdefault((name, work, callers), []).append(run)
-                time.sleep(_SETTLE_SECONDS)
+                settle(made.sides[name])
         print(f"peers: round {turn + 1} of {rounds}", flush=True)
     for name, each in made.sides.items():
         results.rows[name] = _counted(each)

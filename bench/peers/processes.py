@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any, Final
 
-from bench.processes import ROOT
+from bench.processes import ROOT, Server, cpu_seconds
 from bench.report import BenchBroken
 
 PEERS: Final = ROOT / ".venv-bench-peers" / "bin" / "python"
@@ -29,11 +29,12 @@ class CouldNotRun(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A running side."""
+    """A running side. ``server``: the gate that it calls, when that is another process."""
 
     name: str
     process: subprocess.Popen[str]
     errors: IO[str]
+    server: Server | None = None
 
     def ask(self, do: str, **given: Any) -> dict[str, Any]:
         """What the side answers. Raises BenchBroken."""
@@ -51,6 +52,12 @@ class Side:
             lines = [line for line in self.complaint().splitlines() if line.strip()]
             raise CouldNotRun(lines[-1][:200] if lines else "ended without a word")
 
+    def cpu_seconds(self) -> float:
+        return cpu_seconds(self.process.pid) + (self.server.cpu_seconds() if self.server else 0.0)
+
+    def undone(self) -> float:
+        return self.server.undone() if self.server else 0.0
+
     def complaint(self) -> str:
         """The end of what it printed."""
         self.errors.seek(0)
@@ -64,7 +71,7 @@ class Side:
 
 
 @contextmanager
-def side(name: str, *arguments: str, ours: bool = False) -> Iterator[Side]:
+def side(name: str, *arguments: str, ours: bool = False, server: Server | None = None) -> Iterator[Side]:
     """A side until the block ends. ``ours``: in the gate's environment. Raises CouldNotRun."""
     python = sys.executable if ours else str(PEERS)
     if not ours and not PEERS.exists():
@@ -80,7 +87,7 @@ def side(name: str, *arguments: str, ours: bool = False) -> Iterator[Side]:
             text=True,
         )
         try:
-            started = Side(name, process, errors)
+            started = Side(name, process, errors, server)
             started.wait_ready()
             yield started
         finally:
