@@ -19,7 +19,7 @@ check: ## format, lint, types and the fast tests
 	.venv/bin/ruff check .
 	.venv/bin/mypy gate/src gate/tests bench chaos sdk/python/src sdk/python/tests integrations/bridge/src integrations/bridge/tests
 	.venv/bin/mypy --python-version 3.10 sdk/python/src
-	.venv/bin/pytest -q -m "not slow and not browser and not alone" -n auto --dist worksteal
+	.venv/bin/pytest -q -m "not slow and not browser" -n auto --dist worksteal
 
 test: ## everything, browser included
 	@scripts/test

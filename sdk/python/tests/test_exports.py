@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from gate.tests.growth import ratio
 
 import stacksona
 from stacksona import AsyncGate, Gate
@@ -86,14 +87,14 @@ def test_importing_loads_no_network_library() -> None:
     assert done.stdout.strip() == "[]", done.stdout
 
 
-@pytest.mark.alone
 @pytest.mark.slow
-def test_importing_takes_under_150_milliseconds() -> None:
-    """The best of some tries beside a bare interpreter: what else the machine does is not measured."""
+def test_importing_takes_less_than_twice_what_a_few_modules_of_the_standard_library_take() -> None:
+    """Those take 70 ms where this takes 80: what the machine gives to both is not measured."""
 
     def seconds(code: str) -> float:
         timed = f"import time; began = time.process_time(); {code}; print(time.process_time() - began)"
         done = subprocess.run([sys.executable, "-c", timed], capture_output=True, text=True, check=True)
         return float(done.stdout)
 
-    assert min(seconds("import stacksona") for _ in range(8)) < 0.15
+    standard = "import asyncio, email.message, ssl, urllib.request"
+    assert ratio(lambda: seconds("import stacksona"), lambda: seconds(standard), below=2) < 2
