@@ -20,6 +20,7 @@ from stacksona_gate.api.errors import PROBLEM_TYPE, Problem, problem, problem_of
 from stacksona_gate.api.exchange import Exchange
 from stacksona_gate.api.watching import GONE, Watch, Watched
 from stacksona_gate.domain.errors import FieldError, GateError, Invalid, Malformed, OverLimit, Unavailable
+from stacksona_gate.service.wakeups import until_due
 from stacksona_gate.telemetry.trace import CURRENT, NOTHING, TRACEPARENT, Trace, named, read_traceparent
 
 log = logging.getLogger(__name__)
@@ -339,9 +340,7 @@ class _Parked:
         """For a server that knows no better way."""
         try:
             while True:
-                due: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-                self._held.arm(lambda changed, due=due: None if due.done() else due.set_result(changed))  # type: ignore[misc]
-                await due
+                await until_due(self._held.arm)
                 reply = await self._held.look()
                 if reply is not None:
                     return reply

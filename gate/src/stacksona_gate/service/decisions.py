@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final
@@ -14,6 +13,7 @@ from stacksona_gate.service.directory import Caller
 from stacksona_gate.service.gate import Gate
 from stacksona_gate.service.kept_answers import Polled as Polled, State
 from stacksona_gate.service.threads import expire_overdue
+from stacksona_gate.service.wakeups import until_due
 from stacksona_gate.store.base import Reading, Tx
 
 LOOK_SECONDS: Final = 15.0
@@ -116,25 +116,19 @@ async def wait_decision(
     if isinstance(held, Polled):
         return held
     try:
-        while (polled := await look_again(held)) is None:
-            pass
+        while True:
+            await until_due(held.arm)
+            polled = await held.look()
+            if polled is not None:
+                return polled
     finally:
         held.close()
-    return polled
 
 
 def _count_wake(gate: Gate, request: Request) -> None:
     """Somebody who waited while it was pending is told. By the clocks of two nodes, where another one decided."""
     if request.decided_at is not None:
         gate.env.measures.wake_seconds.observe(max(0, gate.env.now() - request.decided_at) / SECOND)
-
-
-async def look_again(held: HeldDecision) -> Polled | None:
-    """Waits until it is time to look, and looks."""
-    due: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-    held.arm(lambda changed: None if due.done() else due.set_result(changed))
-    await due
-    return await held.look()
 
 
 async def stream_decision(

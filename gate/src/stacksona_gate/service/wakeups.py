@@ -6,6 +6,7 @@ import asyncio
 import heapq
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from stacksona_gate.store.base import Change
@@ -16,6 +17,13 @@ TICK_SECONDS: Final = 0.05
 
 Topic = tuple[str, str]
 Due = Callable[[bool], None]
+
+
+async def until_due(arm: Callable[[Due], None]) -> bool:
+    """For who has a task to wait in: arms, waits, and returns what ``due`` is told."""
+    future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    arm(lambda changed: None if future.done() else future.set_result(changed))
+    return await future
 
 
 class Waiter:
@@ -45,10 +53,8 @@ class Waiter:
 
     async def wait(self, seconds: float) -> bool:
         """The same for who has a task to wait in. Returns what ``due`` is told."""
-        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self.arm(seconds, lambda changed: None if future.done() else future.set_result(changed))
         try:
-            return await future
+            return await until_due(partial(self.arm, seconds))
         finally:
             self._disarm()
 
