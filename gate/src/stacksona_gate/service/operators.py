@@ -27,21 +27,21 @@ class MadeKey:
     secret: str
 
 
-def create_operator_key(tx: Tx, env: Environment, name: str, actor: Actor = COMMAND_LINE) -> MadeKey:
-    """Raises Invalid."""
+def create_operator_key(tx: Tx, env: Environment, name: str) -> MadeKey:
+    """Made by commands alone: no key makes another. Raises Invalid."""
     name, now = checked_name(name), env.now()
     secret = env.secret(OPERATOR_KEY_PREFIX)
     key = OperatorKey(env.id("opk_", now), name, key_hash(secret), secret[:7] + "…", now, None)
     tx.installations.insert_operator_key(key)
-    record(tx, env, DEFAULT_TENANT, "operator_key.created", actor, {"operator_key": key.id}, {"name": name})
+    record(tx, env, DEFAULT_TENANT, "operator_key.created", COMMAND_LINE, {"operator_key": key.id}, {"name": name})
     return MadeKey(key, secret)
 
 
-def revoke_operator_key(tx: Tx, env: Environment, key_id: str, actor: Actor = COMMAND_LINE) -> None:
+def revoke_operator_key(tx: Tx, env: Environment, key_id: str) -> None:
     """Ends it at once. Raises NotFound."""
     if not tx.installations.revoke_operator_key(key_id, env.now()):
         raise NotFound(f"there is no operator's key {key_id!r} that works: `operator list` shows them")
-    record(tx, env, DEFAULT_TENANT, "operator_key.revoked", actor, {"operator_key": key_id}, {})
+    record(tx, env, DEFAULT_TENANT, "operator_key.revoked", COMMAND_LINE, {"operator_key": key_id}, {})
 
 
 async def operator_of(gate: Gate, secret: str) -> OperatorKey:

@@ -80,8 +80,6 @@ class Measures:
     wake_seconds: Histogram = field(default_factory=lambda: Histogram(USUAL))
     """From when a thread was decided until whoever held an answer open for it was told."""
     sign_in_failures: int = 0
-    attempts: Counter[str] = field(default_factory=Counter)
-    """Webhook attempts by what came of them: delivered, failed, dead or stale."""
     attempt_seconds: Histogram = field(default_factory=lambda: Histogram(USUAL))
     delivery_seconds: Histogram = field(default_factory=lambda: Histogram(LONG))
     """From when a delivery was made until it arrived."""
