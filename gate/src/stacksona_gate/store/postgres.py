@@ -28,10 +28,9 @@ from stacksona_gate.store.postgres_connection import (
     READ,
     Columns,
     PostgresRows,
-    lock_number,
     mapped_errors,
 )
-from stacksona_gate.store.postgres_partitions import Partitions
+from stacksona_gate.store.postgres_partitions import TABLES_LOCK, Partitions
 from stacksona_gate.store.postgres_reader import Reader
 from stacksona_gate.store.postgres_servers import Confirmation, Servers
 from stacksona_gate.store.postgres_transactions import SCAN_SECONDS, Line, Patience, is_undone_by_another
@@ -51,7 +50,6 @@ LOOKING_SECONDS: Final = 2.0
 """How long the look for what others committed may take. It is short and frequent: a server that hangs is noticed by it
 first, and another one looked for."""
 PARTITION_ROWS: Final = 2_000_000
-MIGRATION_LOCK: Final = "stacksona-gate migrations"
 MIGRATION_WAIT_MILLISECONDS: Final = 500
 """How long a migration waits for a table that is in use, with every decision of other nodes behind it, before it lets
 them through and tries again."""
@@ -295,7 +293,7 @@ def _migrate(rows: PostgresRows) -> list[str]:
     """Raises Invalid for a server that the gate cannot rely on."""
     _require_reliable(rows)
     rows.execute("SET LOCAL statement_timeout = 0")
-    rows.all("SELECT pg_advisory_xact_lock($1)", lock_number(MIGRATION_LOCK))
+    rows.all("SELECT pg_advisory_xact_lock($1)", TABLES_LOCK)
     rows.execute(f"SET LOCAL lock_timeout = {MIGRATION_WAIT_MILLISECONDS}")
     return apply_migrations(rows, DIALECT)
 

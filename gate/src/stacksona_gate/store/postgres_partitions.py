@@ -25,8 +25,8 @@ MADE_MOST: Final = 8
 """Partitions made at once."""
 STAYING_MOST: Final = 10_000
 """Rows that are still kept, of a partition that is over otherwise: they are written anew, and the partition dropped."""
-LOCK: Final = lock_number("stacksona-gate migrations")
-"""The same as for migrations: neither changes tables while the other does."""
+TABLES_LOCK: Final = lock_number("stacksona-gate migrations")
+"""Held by migrations too: neither changes tables while the other does."""
 
 log = logging.getLogger(__name__)
 
@@ -175,7 +175,7 @@ def _limited(rows: PostgresRows) -> Iterator[None]:
 def _alone(rows: PostgresRows) -> Iterator[bool]:
     """As ``_limited``; False when another process is at it."""
     with _limited(rows):
-        row = rows.one("SELECT pg_try_advisory_xact_lock($1)", LOCK)
+        row = rows.one("SELECT pg_try_advisory_xact_lock($1)", TABLES_LOCK)
         yield row is not None and bool(row[0])
 
 
