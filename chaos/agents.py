@@ -18,6 +18,7 @@ RETRIES: Final = 4
 WAITS: Final = 8
 HELD_SECONDS: Final = 5
 STREAM_SECONDS: Final = 8.0
+AGAIN_MOST: Final = 300
 
 
 def decision_kept(answer: Answer) -> Facts:
@@ -276,10 +277,10 @@ async def reader_at_work(client: Client, cast: Cast, seed: str) -> None:
             await _listed(client, agent, chance)
 
 
-async def look_again(client: Client, cast: Cast, seed: str, most: int = 300) -> None:
+async def look_again(client: Client, cast: Cast, seed: str) -> None:
     """At the end, once more at some of all that was told."""
     chance = random.Random(f"again {seed}")
-    for agent, request_id in chance.sample(cast.known, min(most, len(cast.known))):
+    for agent, request_id in chance.sample(cast.known, min(AGAIN_MOST, len(cast.known))):
         await _looked(client, agent, request_id, chance)
 
 

@@ -72,28 +72,24 @@ class Client:
         body: object = None,
         *,
         headers: Mapping[str, str] | None = None,
-        seconds: float | None = None,
         keep: Any = None,
         **given: Any,
     ) -> Answer:
         """One call. ``request``: method, path and key. ``keep``: makes of the answer's body what the history keeps."""
         number = self.recorder.begin(do, who, node, **given)
-        answer = await self._sent(node, request, body, headers or {}, seconds)
+        answer = await self._sent(node, request, body, headers or {})
         kept = dict(keep(answer)) if keep is not None and answer.is_ok else {}
         if not answer.is_ok:
             kept = {"status_code": answer.status, "code": answer.body.get("code"), "reason": answer.body.get("reason")}
         self.recorder.end(number, do, answer.outcome, **kept)
         return answer
 
-    async def _sent(
-        self, node: int, request: tuple[str, str, str], body: object, headers: Mapping[str, str], seconds: float | None
-    ) -> Answer:
+    async def _sent(self, node: int, request: tuple[str, str, str], body: object, headers: Mapping[str, str]) -> Answer:
         method, path, key = request
         content = None if body is None else json.dumps(body).encode()
         sent = {"Authorization": f"Bearer {key}", "Content-Type": "application/json", **headers}
-        timeout = CALL_SECONDS if seconds is None else seconds
         try:
-            answer = await self._clients[node].request(method, path, content=content, headers=sent, timeout=timeout)
+            answer = await self._clients[node].request(method, path, content=content, headers=sent)
         except httpx2.ConnectError:
             return Answer(FAILED)
         except httpx2.HTTPError:

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 import apsw
 import psycopg
 from gate.tests.ports import free_port
-from gate.tests.postgres import DEBIAN, USER, PostgresServer, wheel_programs
+from gate.tests.postgres import USER, PostgresServer, wheel_programs
 from gate.tests.replication import Pair, kill_all, processes_of
 
 from chaos.disk import Disk
@@ -84,7 +84,6 @@ class PostgresDatabase:
     shims: list[Shim]
     kind: str = "postgresql"
     is_wanted: bool = False
-    starts: int = 0
     unwell_since: float | None = None
     """When it was found to run and to take no connections."""
 
@@ -105,7 +104,6 @@ class PostgresDatabase:
     def start(self) -> None:
         """Starts it, and waits until it answers or ends. Raises RuntimeError when it does neither."""
         self.is_wanted, self.unwell_since = True, None
-        self.starts += 1
         self.server.launch()
         end = time.monotonic() + START_SECONDS
         while self.is_running:
@@ -218,11 +216,11 @@ class PostgresPair:
 
 
 @contextmanager
-def postgres_pair(disk: Disk, version: int = 18) -> Iterator[PostgresPair]:
+def postgres_pair(disk: Disk) -> Iterator[PostgresPair]:
     """Replicating, gone at the end."""
     folder = disk.folder / "pair"
     folder.mkdir()
-    pair = _Turned(DEBIAN if version == 15 else wheel_programs(), folder)
+    pair = _Turned(wheel_programs(), folder)
     try:
         pair.make()
         yield PostgresPair(pair, pair.url())
@@ -236,12 +234,13 @@ def sqlite_file(disk: Disk) -> Iterator[SQLiteFile]:
 
 
 @contextmanager
-def postgres(disk: Disk, shim: Shim, *, version: int = 18) -> Iterator[PostgresDatabase]:
+def postgres(disk: Disk, shim: Shim) -> Iterator[PostgresDatabase]:
     """A server on the disk, gone at the end."""
     folder = disk.folder / "pg"
     folder.mkdir()
-    programs = DEBIAN if version == 15 else wheel_programs()
-    server = PostgresServer(programs, folder, port=free_port(), settings=dict(SETTINGS), variables=shim.environment())
+    server = PostgresServer(
+        wheel_programs(), folder, port=free_port(), settings=dict(SETTINGS), variables=shim.environment()
+    )
     made = PostgresDatabase(server, [shim])
     try:
         made.make()

@@ -29,6 +29,9 @@ STEPS: Final = (5, 45, 300, 3600, 7200)
 """Seconds that a clock is set by."""
 SECOND: Final = 1_000_000_000
 
+How = tuple[Callable[[], object], Callable[[], object], Callable[[], int]]
+"""Three functions: begins a fault, ends it, counts what it hit so far."""
+
 
 @dataclass(eq=False)
 class Targets:
@@ -93,8 +96,7 @@ class Nemesis:
         finally:
             await asyncio.to_thread(end)
 
-    def _how(self, fault: Fault) -> tuple[Callable[[], object], Callable[[], object], Callable[[], int]]:
-        """Three functions: begins it, ends it, counts what it hit so far."""
+    def _how(self, fault: Fault) -> How:
         node = self.targets.nodes[fault.target]
         place, _, what = fault.kind.partition("-")
         if place == "node":
@@ -112,9 +114,6 @@ class Nemesis:
         if place == "webhooks":
             return _receiver_fault(self.targets.receiver, what)
         return _disk_fault(self.targets, place + "-" + what, fault.size)
-
-
-How = tuple[Callable[[], object], Callable[[], object], Callable[[], int]]
 
 
 def _node_fault(node: Node, what: str) -> How:

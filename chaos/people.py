@@ -24,6 +24,8 @@ from stacksona_gate.store.base import Tx
 REFUND: Final = "issue_refund"
 WIRE: Final = "wire_money"
 """The tool whose rules are tightened and loosened while agents ask."""
+AGENTS: Final = 4
+REVIEWERS: Final = 3
 POLICY: Final = f"""
 version: 1
 unknown_tool: review
@@ -84,21 +86,21 @@ class Cast:
         return False
 
 
-async def make_cast(database: str, secret: str, receiver: str, *, agents: int = 4, reviewers: int = 3) -> Cast:
+async def make_cast(database: str, secret: str, receiver: str) -> Cast:
     """Fills an empty database."""
     settings = Settings(database_url=database, secret_key=secret, log_level="warning")
     async with opened(settings) as gate:
-        return await gate.store.write(lambda tx: _filled(tx, gate, receiver, agents, reviewers))
+        return await gate.store.write(lambda tx: _filled(tx, gate, receiver))
 
 
-def _filled(tx: Tx, gate: Gate, receiver: str, agents: int, reviewers: int) -> Cast:
+def _filled(tx: Tx, gate: Gate, receiver: str) -> Cast:
     apply_policy(tx, gate.env, COMMAND_LINE, TENANT, parse_policy(POLICY))
-    made = [_agent(tx, gate, f"agent-{number}", f"{receiver}/agent-{number}") for number in range(agents)]
+    made = [_agent(tx, gate, f"agent-{number}", f"{receiver}/agent-{number}") for number in range(AGENTS)]
     verifier = create_verifier(tx, gate.env, COMMAND_LINE, TENANT, "tool", (REFUND, WIRE))
     return Cast(
         made,
         _token(tx, gate, "admin@example.com", ADMIN),
-        [_token(tx, gate, f"reviewer-{number}@example.com", REVIEWER) for number in range(reviewers)],
+        [_token(tx, gate, f"reviewer-{number}@example.com", REVIEWER) for number in range(REVIEWERS)],
         verifier.key,
         "".join(f"{key}\n" for key in own_keys(tx, gate.root, TENANT)),
     )

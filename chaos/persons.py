@@ -145,10 +145,10 @@ async def _administer(
     )
 
 
-async def saver_at_work(client: Client, cast: Cast, seed: str, *, least: float = 0.5) -> None:
+async def saver_at_work(client: Client, cast: Cast, seed: str) -> None:
     """Saves the newest checkpoint, all the time, from any node."""
     chance = random.Random(f"saver {seed}")
-    while await cast.pause(chance, least, 2 * least):
+    while await cast.pause(chance, 0.5, 1.0):
         await save_checkpoint(client, cast, chance.choice(client.nodes))
 
 

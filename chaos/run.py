@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import http.client
 import json
 import subprocess
 import sys
@@ -19,12 +18,11 @@ from chaos.databases import PostgresDatabase
 from chaos.final import FinalState, read_final
 from chaos.history import OK, History, Recorder, read_history
 from chaos.nemesis import Nemesis
-from chaos.nodes import COMMAND, ROOT_SECRET, Node, supervise, until_ready
+from chaos.nodes import COMMAND, ROOT_SECRET, Node, answers, supervise, until_ready
 from chaos.plan import Fault
 from chaos.world import World
 
-AGENTS: Final = 8
-REVIEWERS: Final = 3
+ASKING: Final = 8
 CALM_SECONDS: Final = 4.0
 """Load after the last fault."""
 ENDING_SECONDS: Final = 45.0
@@ -94,8 +92,8 @@ async def run(world: World, out: Path, plan: Sequence[Fault], seed: str, seconds
 def _load(world: World, seed: str) -> list[Work]:
     client, cast = world.client, world.cast
     return [
-        *(agents.agent_at_work(client, cast, seed, number) for number in range(AGENTS)),
-        *(persons.reviewer_at_work(client, cast, seed, number) for number in range(REVIEWERS)),
+        *(agents.agent_at_work(client, cast, seed, number) for number in range(ASKING)),
+        *(persons.reviewer_at_work(client, cast, seed, number) for number in range(len(cast.reviewers))),
         *(agents.reader_at_work(client, cast, f"{seed} {number}") for number in range(2)),
         persons.admin_at_work(client, cast, seed),
         persons.saver_at_work(client, cast, seed),
@@ -122,17 +120,9 @@ async def _probe(node: Node, recorder: Recorder) -> None:
     """How long a node takes to answer what asks nothing of it: whether the machine is able."""
     while True:
         begun = time.monotonic()
-        await asyncio.to_thread(_health, node.port)
+        await asyncio.to_thread(answers, node.port)
         recorder.note("probe", target=node.number, seconds=round(time.monotonic() - begun, 4))
         await asyncio.sleep(LOOK_SECONDS)
-
-
-def _health(port: int) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
-    with suppress(OSError, http.client.HTTPException):
-        connection.request("GET", "/healthz")
-        connection.getresponse().read()
-    connection.close()
 
 
 async def _later(moment: float, beside: Beside, world: World) -> None:

@@ -44,7 +44,7 @@ class World:
 
 
 @asynccontextmanager
-async def world(kind: str, out: Path, seed: str, *, nodes: int = 2, version: int = 18) -> AsyncIterator[World]:
+async def world(kind: str, out: Path, seed: str, *, nodes: int) -> AsyncIterator[World]:
     """``out``: where logs and the history go. Raises WorldBroken."""
     with ExitStack() as stack:
         folder = stack.enter_context(workspace())
@@ -55,9 +55,9 @@ async def world(kind: str, out: Path, seed: str, *, nodes: int = 2, version: int
         stack.callback(recorder.close)
         if kind == "postgresql":
             shim = Shim(library, folder / "database.shim", disk.folder / "pg" / "data")
-            database: Database = stack.enter_context(postgres(disk, shim, version=version))
+            database: Database = stack.enter_context(postgres(disk, shim))
         elif kind == "pair":
-            database = stack.enter_context(postgres_pair(disk, version))
+            database = stack.enter_context(postgres_pair(disk))
         else:
             database = stack.enter_context(sqlite_file(disk))
         async with AsyncExitStack() as later:
