@@ -64,23 +64,19 @@ class Loader:
         """``text`` may hold ``%08x`` twice: each request gets numbers of its own. Texts with zero bytes between
         them are sent in turn. Raises BenchBroken.
         """
-        self._seed += 1
-        file = self._folder / f"request-{port}.txt"
-        file.write_text(text, newline="")
-        command = self._wrk_command(port, file) if self._wrk else self._python_command(port, file)
-        filled = [part.format(callers=callers, seconds=seconds) for part in command]
-        ended = subprocess.run(filled, cwd=ROOT, capture_output=True, text=True, timeout=seconds + 60, check=False)
-        return _read(ended)
+        file = self._kept(port, text)
+        return _ran(self._wrk_command(port, file) if self._wrk else self._python_command(port, file), callers, seconds)
 
     def run_paced(self, port: int, text: str, callers: int, seconds: int, pause: float) -> Run:
         """Callers that think about ``pause`` seconds between two questions. As ``run``."""
+        return _ran([*self._python_command(port, self._kept(port, text)), str(pause)], callers, seconds)
+
+    def _kept(self, port: int, text: str) -> Path:
+        """In a file of the port's, for a run with a seed of its own."""
         self._seed += 1
         file = self._folder / f"request-{port}.txt"
         file.write_text(text, newline="")
-        command = [part.format(callers=callers, seconds=seconds) for part in self._python_command(port, file)]
-        command.append(str(pause))
-        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds + 60, check=False)
-        return _read(ended)
+        return file
 
     def _wrk_command(self, port: int, file: Path) -> list[str]:
         script = self._folder / f"load-{port}.lua"
@@ -91,6 +87,11 @@ class Loader:
 
     def _python_command(self, port: int, file: Path) -> list[str]:
         return [sys.executable, "-m", "bench.callers", str(port), str(file), str(self._seed), "{callers}", "{seconds}"]
+
+
+def _ran(command: list[str], callers: int, seconds: int) -> Run:
+    filled = [part.format(callers=callers, seconds=seconds) for part in command]
+    return _read(subprocess.run(filled, cwd=ROOT, capture_output=True, text=True, timeout=seconds + 60, check=False))
 
 
 def _read(ended: subprocess.CompletedProcess[str]) -> Run:

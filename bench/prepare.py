@@ -19,7 +19,8 @@ from stacksona_gate.service.installation import DEFAULT_TENANT
 from stacksona_gate.service.people import create_user, sign_in
 from stacksona_gate.service.policies import apply_policy
 from stacksona_gate.service.secrets import hash_password
-from stacksona_gate.store.base import Tenant, Tx
+from stacksona_gate.service.tenants import create_tenant
+from stacksona_gate.store.base import Tx
 
 ADMIN_EMAIL: Final = "bench@example.com"
 ROOT_SECRET: Final = "the root secret of databases that measurements make and drop"
@@ -89,7 +90,7 @@ def _fill(tx: Tx, gate: Gate, agents: int) -> list[tuple[str, str]]:
 
 
 def _add_tenant(tx: Tx, gate: Gate, tenant_id: str) -> list[tuple[str, str]]:
-    tx.tenants.insert(Tenant(tenant_id, tenant_id, 1, 0, gate.env.now()))
+    create_tenant(tx, gate.env, COMMAND_LINE, tenant_id, tenant_id)
     return _furnish(tx, gate, tenant_id, 1)
 
 
