@@ -183,7 +183,7 @@ def test_a_wrong_root_secret_or_a_file_that_is_no_database_refuses_to_start(tmp_
 
 
 def metrics(port: int) -> str:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
         connection.request("GET", "/metrics")
         return connection.getresponse().read().decode()

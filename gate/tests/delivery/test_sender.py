@@ -296,11 +296,11 @@ async def test_many_calls_to_those_who_hang_delay_no_other() -> None:
 
 async def test_a_call_that_is_cancelled_ends_at_once() -> None:
     async with receiving(hangs) as receiver:
-        task = asyncio.create_task(posted(receiver, seconds=30))
-        await asyncio.wait_for(receiver.arrived.wait(), 5)
+        task = asyncio.create_task(posted(receiver, seconds=4 * PATIENCE))
+        await asyncio.wait_for(receiver.arrived.wait(), PATIENCE)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(task, 5)
+            await asyncio.wait_for(task, PATIENCE)
 
 
 # Faults

@@ -15,6 +15,7 @@ from gate.tests.delivery.receivers import (
     receiving,
     says,
 )
+from gate.tests.factories import PATIENCE
 
 from stacksona_gate.delivery.addresses import AddressGuard
 from stacksona_gate.delivery.sender import Answer, Sender
@@ -84,5 +85,5 @@ async def test_a_handshake_that_hangs_is_left_in_time_and_its_connection_closed(
     async with receiving(hangs) as receiver:
         one = Sender(AddressGuard.of("127.0.0.0/8", "", Names()), context=authority.trusting())
         answer = await one.send(f"https://hooks.test:{receiver.port}/", HEADERS, BODY, seconds=SHORT)
-        await asyncio.wait_for(receiver.left.wait(), 5)
+        await asyncio.wait_for(receiver.left.wait(), PATIENCE)
     assert (answer.status, answer.error) == (None, "timed out")

@@ -71,7 +71,7 @@ def test_a_long_poll_is_held_and_answered_when_people_decide(behind: Site) -> No
         approve(behind, decision)
         answer = held.result(PATIENCE)
     assert answer.json()["status"] == "approved"
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 40  # and not at the end of the minute that it waits
 
 
 def _is_done(future: Any, seconds: float) -> bool:
@@ -161,7 +161,7 @@ def test_a_node_that_is_killed_is_left_out_and_the_other_goes_on(behind: Site) -
     with behind.client() as agent:
         kept = [agent.get("/api/agent/decisions", params={"request_id": one}).status_code for one in asked[-60:]]
     assert set(kept) == {200}
-    assert [why for at, why in failed if at < killed or at > killed + 5] == []
+    assert [why for at, why in failed if at < killed or at > killed + 15] == []
     assert all(why.startswith(("502", "504")) for _, why in failed)  # asked again with the same Idempotency-Key
 
 

@@ -23,6 +23,8 @@ ENOUGH: Final = 25
 """Decisions per gate before a fault and after it."""
 RESUME_SECONDS: Final = 5.0
 """Promised: so long after a promotion every gate decides again."""
+TRIES: Final = 3
+"""Of a whole failover, where one was slower than that."""
 
 Json = dict[str, Any]
 

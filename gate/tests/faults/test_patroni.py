@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from gate.tests.docs.pages import blocks, page
-from gate.tests.faults.crowd import PATIENCE, RESUME_SECONDS, untrue
+from gate.tests.faults.crowd import PATIENCE, RESUME_SECONDS, TRIES, untrue
 from gate.tests.faults.sites import SOUND, site
 from gate.tests.outbox import until
 from gate.tests.patroni import NAMES, PAGE, Cluster, cluster
+from gate.tests.tries import mostly_within_async
 
 
 async def promoted(servers: Cluster, number: int) -> float:
@@ -22,6 +23,11 @@ async def promoted(servers: Cluster, number: int) -> float:
 
 @pytest.mark.slow
 async def test_gates_follow_a_switchover_and_a_failover_and_nothing_that_was_told_is_lost(tmp_path: Path) -> None:
+    await mostly_within_async(RESUME_SECONDS, lambda: seconds_to_resume(tmp_path), TRIES)
+
+
+async def seconds_to_resume(folder: Path) -> float:
+    """After the switchover or the failover, whichever took longer."""
     with cluster() as servers:
         async with site(servers.url()) as place, place.crowd() as crowd:
             await crowd.busy()
@@ -41,14 +47,14 @@ async def test_gates_follow_a_switchover_and_a_failover_and_nothing_that_was_tol
             await asyncio.to_thread(servers.start, 1)
             await asyncio.to_thread(servers.wait_for, 1, "Sync Standby")
             await asyncio.to_thread(servers.guide, 0, "strict")
-            assert await place.log_verdicts(tmp_path) == SOUND
+            assert await place.log_verdicts(folder) == SOUND
         assert untrue(crowd.history, servers.administrators_url(0)) == []
     print(  # noqa: T201
         f"decided again {switched:.1f} s after the switchover's promotion and {failed_over:.1f} s after the failover's,"
         f" which came {since - lost:.1f} s after the loss; {len(crowd.history)} answers held"
     )
     assert crowd.strange == []
-    assert max(switched, failed_over) < RESUME_SECONDS
+    return max(switched, failed_over)
 
 
 def test_the_guide_has_no_commands_that_are_not_run_here() -> None:

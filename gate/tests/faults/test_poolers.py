@@ -18,13 +18,14 @@ import psycopg
 import pytest
 from gate.tests.docs.pages import blocks, page
 from gate.tests.docs.shells import block, shell
-from gate.tests.faults.crowd import RESUME_SECONDS, untrue
+from gate.tests.faults.crowd import RESUME_SECONDS, TRIES, untrue
 from gate.tests.faults.sites import SOUND, site
 from gate.tests.outbox import until
 from gate.tests.pooler import PROGRAM, answers_at
 from gate.tests.ports import free_port
 from gate.tests.postgres import USER, as_user, require, unprivileged
 from gate.tests.replication import Pair, pair
+from gate.tests.tries import mostly_within_async
 
 GUIDE: Final = "docs/how-to/pgbouncer.md"
 SECRET: Final = "pass %wörd"
@@ -115,6 +116,11 @@ def is_read_only(address: str) -> bool:
 @pytest.mark.slow
 async def test_gates_go_on_behind_poolers_after_a_failover_and_nothing_that_was_told_is_lost(tmp_path: Path) -> None:
     require(PROGRAM)
+    await mostly_within_async(RESUME_SECONDS, lambda: seconds_to_resume(tmp_path), TRIES)
+
+
+async def seconds_to_resume(folder: Path) -> float:
+    """By itself, or after the guide's command, whichever took longer."""
     with pair(15) as servers, machines(servers) as (one, two):
         await until(lambda: answers_at(one.port) and answers_at(two.port))
         listening = {"STACKSONA_LISTEN_URL": url(*servers.ports)}
@@ -135,11 +141,11 @@ async def test_gates_go_on_behind_poolers_after_a_failover_and_nothing_that_was_
                     given = time.monotonic()
                     led = await crowd.resumed(given, 1)
                     await crowd.busy(given)
-            assert await place.log_verdicts(tmp_path) == SOUND
+            assert await place.log_verdicts(folder) == SOUND
         assert untrue(crowd.history, servers.url(1, user=USER)) == []
     print(f"decided again {found:.1f} s after the promotion, {led:.1f} s after RECONNECT")  # noqa: T201
     assert crowd.strange == []
-    assert max(found, led) < RESUME_SECONDS
+    return max(found, led)
 
 
 def test_the_guide_has_no_commands_that_are_not_run_here() -> None:

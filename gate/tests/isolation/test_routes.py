@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import httpx2
 import pytest
-from gate.tests.factories import Database, sqlite_database
+from gate.tests.factories import PATIENCE, Database, sqlite_database
 from gate.tests.isolation.cases import CASES, OWN_NAMES, PATH_IDS, STREAMS, Try
 from gate.tests.isolation.houses import Side, Town, rows_of, text_of, town
 from gate.tests.postgres import postgres_database
@@ -246,11 +246,11 @@ async def test_a_stream_tells_nothing_of_another_workspace(name: str) -> None:
         path, w = name.partition(" ")[2], made.world
         told: asyncio.Queue[bytes] = asyncio.Queue()
         task = asyncio.create_task(_listen(made.app, path, own.cookies["reviewer"][0], told))
-        first = await asyncio.wait_for(told.get(), 10)
+        first = await asyncio.wait_for(told.get(), PATIENCE)
         for side in (other, own):
             thread, user = side.ids["thread_id"], side.users["reviewer"]
             await w.write(lambda tx, t=thread, u=user: reviews.claim(tx, w.env, u, t))  # type: ignore[misc]
-        heard = [first, await asyncio.wait_for(told.get(), 10)]
+        heard = [first, await asyncio.wait_for(told.get(), PATIENCE)]
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         # One change was heard of, one's own: had the other's been told, it would have come first and this one after it.

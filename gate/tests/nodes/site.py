@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -213,7 +212,3 @@ async def _person(gate: Gate, role: str) -> str:
     )
     _, token = await gate.store.write(lambda tx: create_token(tx, gate.env, COMMAND_LINE, user, "tests"))
     return token
-
-
-def seconds_since(begun: float) -> float:
-    return time.monotonic() - begun

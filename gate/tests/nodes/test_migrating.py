@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from gate.tests.cli.processes import PATIENCE, call, until
 from gate.tests.nodes.site import POLICY, Site, site_of
+from gate.tests.tries import mostly_within
 
 from stacksona_gate.store import migrate
 from stacksona_gate.store.migrate import Migration, all_migrations
@@ -83,18 +84,23 @@ def reading(site: Site, table: str, seconds: float) -> Iterator[None]:
 def test_the_old_node_decides_while_a_new_one_changes_the_tables_and_after(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    number = all_migrations()[-1].number + 1
-    added = Migration(number, f"{number:04}_more.sql", "ALTER TABLE requests ADD COLUMN more TEXT;")
-    known = [*all_migrations(), added]
+    known = list(all_migrations())
     monkeypatch.setattr(migrate, "all_migrations", lambda: known)
-    with deciding(site) as took, reading(site, "requests", BLOCKED_SECONDS):
-        begun = time.monotonic()
-        store = PostgresStore(site.url)
-        assert store.migrate() == [added.name]
-        store.close()
-        waited = time.monotonic() - begun
-    assert waited >= BLOCKED_SECONDS - 0.5  # it had to wait for its table
-    assert max(took) <= SLOWEST
+
+    def take() -> float:
+        number = known[-1].number + 1
+        name = f"{number:04}_more.sql"
+        known.append(Migration(number, name, f"ALTER TABLE requests ADD COLUMN more{number} TEXT;"))
+        with deciding(site) as took, reading(site, "requests", BLOCKED_SECONDS):
+            begun = time.monotonic()
+            store = PostgresStore(site.url)
+            assert store.migrate() == [name]
+            store.close()
+            waited = time.monotonic() - begun
+        assert waited >= BLOCKED_SECONDS - 0.5  # it had to wait for its table
+        return max(took)
+
+    mostly_within(SLOWEST, take)
 
 
 def test_a_database_that_is_newer_than_the_program_is_refused_and_says_so() -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import pytest
 from gate.tests.cli.processes import PATIENCE, Json, until
 from gate.tests.nodes.site import BOUND, WAYS, Node, Site
+from gate.tests.tries import mostly_within
 
 pytestmark = pytest.mark.slow
 every_way = pytest.mark.parametrize("way", WAYS)
@@ -70,65 +71,91 @@ def line(answer: http.client.HTTPResponse, part: bytes) -> float:
 @every_way
 def test_a_verdict_answers_a_long_poll(site: Site, way: str) -> None:
     (_, key), node = site.agent(), site.nodes[way]
-    thread = site.first.thread(key)
-    waiting, clicked = held(node, key, thread), time.monotonic()
-    site.first.review(site.reviewer, thread)
-    at, status, body = waiting.end()
-    assert (status, body["status"]) == (200, "approved")
-    assert at - clicked <= BOUND
+
+    def take() -> float:
+        thread = site.first.thread(key)
+        waiting, clicked = held(node, key, thread), time.monotonic()
+        site.first.review(site.reviewer, thread)
+        at, status, body = waiting.end()
+        assert (status, body["status"]) == (200, "approved")
+        return at - clicked
+
+    mostly_within(BOUND, take)
 
 
 @every_way
 def test_a_pause_answers_a_long_poll(site: Site, way: str) -> None:
-    (agent, key), node = site.agent(), site.nodes[way]
-    waiting, clicked = held(node, key, site.first.thread(key)), time.monotonic()
-    site.first.done("PUT", f"agents/{agent}/pause", site.admin)
-    at, _, body = waiting.end()
-    assert (body["status"], body["reason_code"]) == ("rejected", "agent_paused")
-    assert at - clicked <= BOUND
+    node = site.nodes[way]
+
+    def take() -> float:
+        agent, key = site.agent()
+        waiting, clicked = held(node, key, site.first.thread(key)), time.monotonic()
+        site.first.done("PUT", f"agents/{agent}/pause", site.admin)
+        at, _, body = waiting.end()
+        assert (body["status"], body["reason_code"]) == ("rejected", "agent_paused")
+        return at - clicked
+
+    mostly_within(BOUND, take)
 
 
 @every_way
 def test_a_verdict_reaches_an_agents_stream(site: Site, way: str) -> None:
     (_, key), node = site.agent(), site.nodes[way]
-    thread = site.first.thread(key)
-    path = f"/api/agent/decisions/stream?thread_id={thread}"
-    with stream(node, path, Authorization=f"Bearer {key}") as answer:
-        line(answer, b'"status":"pending_review"')
-        clicked = time.monotonic()
-        site.first.review(site.reviewer, thread)
-        assert line(answer, b'"status":"approved"') - clicked <= BOUND
+
+    def take() -> float:
+        thread = site.first.thread(key)
+        path = f"/api/agent/decisions/stream?thread_id={thread}"
+        with stream(node, path, Authorization=f"Bearer {key}") as answer:
+            line(answer, b'"status":"pending_review"')
+            clicked = time.monotonic()
+            site.first.review(site.reviewer, thread)
+            return line(answer, b'"status":"approved"') - clicked
+
+    mostly_within(BOUND, take)
 
 
 @every_way
 def test_a_new_thread_reaches_an_open_inbox(site: Site, way: str) -> None:
     (_, key), (_, email), node = site.agent(), site.user(), site.nodes[way]
-    with stream(node, "/inbox/stream", Cookie=node.sign_in(email)[1]) as answer:
-        line(answer, b": hello")
-        asked = time.monotonic()
-        site.first.thread(key)
-        assert line(answer, b"event: changed") - asked <= BOUND
+
+    def take() -> float:
+        with stream(node, "/inbox/stream", Cookie=node.sign_in(email)[1]) as answer:
+            line(answer, b": hello")
+            asked = time.monotonic()
+            site.first.thread(key)
+            return line(answer, b"event: changed") - asked
+
+    mostly_within(BOUND, take)
 
 
 @every_way
 def test_a_verdict_reaches_a_reviewers_program(site: Site, way: str) -> None:
     (_, key), node = site.agent(), site.nodes[way]
-    thread = site.first.thread(key)
-    with stream(node, "/api/review/stream", Authorization=f"Bearer {site.reviewer}") as answer:
-        line(answer, b": alive")
-        clicked = time.monotonic()
-        site.first.review(site.reviewer, thread)
-        assert line(answer, b"event: changed") - clicked <= BOUND
+
+    def take() -> float:
+        thread = site.first.thread(key)
+        with stream(node, "/api/review/stream", Authorization=f"Bearer {site.reviewer}") as answer:
+            line(answer, b": alive")
+            clicked = time.monotonic()
+            site.first.review(site.reviewer, thread)
+            return line(answer, b"event: changed") - clicked
+
+    mostly_within(BOUND, take)
 
 
 @every_way
 def test_an_inbox_of_somebody_disabled_is_told_that_it_is_over(site: Site, way: str) -> None:
-    (user, email), node = site.user(), site.nodes[way]
-    with stream(node, "/inbox/stream", Cookie=node.sign_in(email)[1]) as answer:
-        line(answer, b": hello")
-        changed = time.monotonic()
-        site.first.done("PATCH", f"users/{user}", site.admin, {"active": False})
-        assert line(answer, b"event: over") - changed <= BOUND
+    node = site.nodes[way]
+
+    def take() -> float:
+        user, email = site.user()
+        with stream(node, "/inbox/stream", Cookie=node.sign_in(email)[1]) as answer:
+            line(answer, b": hello")
+            changed = time.monotonic()
+            site.first.done("PATCH", f"users/{user}", site.admin, {"active": False})
+            return line(answer, b"event: over") - changed
+
+    mostly_within(BOUND, take)
 
 
 @every_way

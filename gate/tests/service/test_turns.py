@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from gate.tests.factories import PATIENCE
 
 from stacksona_gate.domain.errors import OverLimit
 from stacksona_gate.service import turns as module
@@ -146,7 +147,7 @@ async def test_a_caller_that_hangs_up_as_it_is_called_in_gives_its_place_to_the_
         turns.leave("loud")
     await asyncio.sleep(0)
     first.cancel()
-    await asyncio.wait_for(second, 5)
+    await asyncio.wait_for(second, PATIENCE)
     assert first.cancelled()
 
 

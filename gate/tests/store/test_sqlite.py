@@ -12,7 +12,7 @@ from pathlib import Path
 
 import apsw
 import pytest
-from gate.tests.factories import ROOT_SECRET, Clock, SQLiteDatabase, World, an_ask, sqlite_database, world
+from gate.tests.factories import PATIENCE, ROOT_SECRET, Clock, SQLiteDatabase, World, an_ask, sqlite_database, world
 from gate.tests.processes import child
 
 from stacksona_gate.domain.errors import Unavailable
@@ -81,8 +81,8 @@ def test_a_reading_connection_cannot_write(path: str) -> None:
 
 async def test_the_log_starts_over_while_agents_ask_without_a_pause(path: str) -> None:
     async with world(SmallLog(path)) as w, load(w):
-        await asyncio.wait_for(grown(path, 3_000_000), 30)
-        await asyncio.wait_for(shrunk(path + "-wal"), 30)
+        await asyncio.wait_for(grown(path, 3_000_000), PATIENCE)
+        await asyncio.wait_for(shrunk(path + "-wal"), PATIENCE)
 
 
 async def shrunk(path: str) -> None:
@@ -109,16 +109,16 @@ async def test_another_process_gets_its_turn_beside_a_busy_writer(path: str) -> 
         try:
             for number in range(10):
                 writing = other.write(lambda tx, n=number: tx.tenants.set_setting(w.tenant_id, "n", str(n)))  # type: ignore[misc]
-                await asyncio.wait_for(writing, 3)
+                await asyncio.wait_for(writing, PATIENCE)
         finally:
             await asyncio.to_thread(other.close)
 
 
 async def test_a_backup_ends_while_agents_ask_without_a_pause(path: str) -> None:
     async with world(SmallLog(path)) as w, load(w):
-        await asyncio.wait_for(grown(path, 3_000_000), 30)
+        await asyncio.wait_for(grown(path, 3_000_000), PATIENCE)
         store = SQLiteStore(path)
-        await asyncio.wait_for(asyncio.to_thread(store.backup, path + ".copy"), 20)
+        await asyncio.wait_for(asyncio.to_thread(store.backup, path + ".copy"), 4 * PATIENCE)
     assert SQLiteRows(path + ".copy").one("PRAGMA integrity_check") == ("ok",)
 
 
@@ -138,7 +138,7 @@ async def test_a_backup_opens_as_a_gate_that_knows_the_keys_and_the_threads(path
 
 async def test_a_backup_has_every_request_with_its_audit_entry(path: str) -> None:
     async with world(SmallLog(path)) as w, load(w):
-        await asyncio.wait_for(grown(path, 2_000_000), 30)
+        await asyncio.wait_for(grown(path, 2_000_000), PATIENCE)
         await asyncio.to_thread(SQLiteStore(path).backup, path + ".copy")
     rows = SQLiteRows(path + ".copy")
     orphans = "SELECT COUNT(*) FROM requests WHERE id NOT IN (SELECT request_id FROM audit WHERE request_id NOTNULL)"

@@ -34,7 +34,7 @@ async def on_a_socket(at: House) -> AsyncIterator[httpx2.AsyncClient]:
     headers = {"authorization": f"Bearer {TOKEN}"}
     async with (
         served(bridge.build()) as url,
-        httpx2.AsyncClient(base_url=url, headers=headers, timeout=10) as client,
+        httpx2.AsyncClient(base_url=url, headers=headers, timeout=30) as client,
     ):
         yield client
         assert bridge.passing is not None

@@ -227,9 +227,9 @@ def test_waiting_ends_with_the_reviewers_word(node: Node, site: Site) -> None:
 
 def test_waiting_for_what_needs_no_people_ends_at_once(node: Node) -> None:
     begun = time.monotonic()
-    assert node.ask(40, "request_and_wait")["may_run"]
-    assert not node.ask(6000, "request_and_wait")["may_run"]
-    assert time.monotonic() - begun < 10
+    assert node.ask(40, "request_and_wait", wait_seconds=120)["may_run"]
+    assert not node.ask(6000, "request_and_wait", wait_seconds=120)["may_run"]
+    assert time.monotonic() - begun < 100
 
 
 def test_waiting_has_an_end_and_the_thread_goes_on(node: Node, site: Site) -> None:

@@ -22,7 +22,7 @@ import httpx
 ROOT: Final = Path(__file__).resolve().parents[3]
 COMMAND: Final = ROOT / ".venv" / "bin" / "stacksona-gate"
 BRIDGE: Final = COMMAND.with_name("stacksona-bridge")
-PATIENCE: Final = 20.0
+PATIENCE: Final = 60.0
 """Seconds before a test gives up on something that another process does."""
 POLICY: Final = """\
 version: 1

@@ -69,7 +69,7 @@ def client(colour: str, url: str) -> Any:
 
 def drip(connection: socket.socket) -> None:
     connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100000\r\n\r\n")
-    for _ in range(400):
+    for _ in range(2400):
         connection.sendall(b" ")
         time.sleep(0.05)
 
@@ -110,7 +110,7 @@ def test_bytes_that_drip_do_not_hold_a_call_for_ever(colour: str) -> None:
     began = time.monotonic()
     with listening(drip) as (url, _), pytest.raises(GateUnavailable):
         client(colour, url).get_decision(thread_id=THREAD)
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60  # of two minutes
 
 
 @pytest.mark.parametrize("colour", COLOURS)

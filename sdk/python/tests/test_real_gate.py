@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from gate.tests.factories import PATIENCE
 from sdk.python.tests.real_gate import Real, real_gate
 
 from stacksona import (
@@ -79,7 +80,7 @@ async def test_a_call_that_waits_runs_what_people_approve_while_it_waits(
     call = asyncio.create_task(real.client.guard("issue_refund", subject="Refund")(ran.refund)(amount=500))
     thread = await found_pending(real)
     await real.api.review(thread, payload=edited)
-    assert await asyncio.wait_for(call, 10) == f"refunded {(edited or PAYLOAD)['amount']}"
+    assert await asyncio.wait_for(call, PATIENCE) == f"refunded {(edited or PAYLOAD)['amount']}"
     assert ran == [edited or PAYLOAD]
 
 
@@ -88,7 +89,7 @@ async def test_the_client_that_blocks_waits_in_its_thread(real: Real) -> None:
     refund = real.blocking.guard("issue_refund", subject="Refund")(ran.refund)
     call = asyncio.create_task(asyncio.to_thread(refund, amount=500))
     await real.api.review(await found_pending(real))
-    assert await asyncio.wait_for(call, 10) == "refunded 500"
+    assert await asyncio.wait_for(call, PATIENCE) == "refunded 500"
     assert ran == [PAYLOAD]
 
 

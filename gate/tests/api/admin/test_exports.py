@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from gate.tests.api.people import House
+from gate.tests.factories import PATIENCE
 from gate.tests.verify.mutations import CHANGES, mutated
 from gate.tests.verify.verifiers import independent, ours
 
@@ -153,5 +154,5 @@ async def test_a_caller_that_hangs_up_stops_the_reading(home: House, monkeypatch
         "root_path": "",
         "headers": [(b"authorization", f"Bearer {token}".encode())],
     }
-    await asyncio.wait_for(home.app(scope, receive, send), 10)  # type: ignore[arg-type]
+    await asyncio.wait_for(home.app(scope, receive, send), PATIENCE)  # type: ignore[arg-type]
     assert ended.is_set()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from gate.tests.api.people import House
+from gate.tests.factories import PATIENCE
 
 from stacksona_gate.api.http import Call, Events
 from stacksona_gate.api.people import STREAMS_PER_PERSON, PeopleContext
@@ -35,7 +36,7 @@ async def chunks(home: House, *, heartbeat: float = 0.05) -> tuple[PeopleContext
 
 
 async def until(found: AsyncIterator[bytes], wanted: bytes) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         async for chunk in found:
             if chunk == wanted:
                 return
@@ -60,7 +61,7 @@ async def test_a_stream_ends_with_the_right_to_listen(home: House) -> None:
     context, found = await chunks(home)
     await anext(found)
     await w.write(lambda tx: change_user(tx, w.env, COMMAND_LINE, w.tenant_id, w.reviewer.id, active=False))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         assert CHANGED not in [chunk async for chunk in found]
     assert context.streams.count == 0
 
@@ -69,7 +70,7 @@ async def test_a_stream_ends_when_the_process_drains(home: House) -> None:
     context, found = await chunks(home)
     await anext(found)
     context.draining.is_set = True
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         assert [chunk async for chunk in found] == []
 
 
