@@ -115,7 +115,7 @@ def _side(database_url: str, *, writing: bool = False) -> Side:
     return SQLiteSide(sqlite_path(database_url))
 
 
-def environment(settings: Settings, public_url: str) -> Environment:
+def environment(settings: Settings, public_url: str, spans: Spans | None = None) -> Environment:
     limits = Limits(
         held_requests=settings.held_requests,
         discovered_tools=settings.discovered_tools,
@@ -128,7 +128,7 @@ def environment(settings: Settings, public_url: str) -> Environment:
             settings.tenant_stored_megabytes,
         ),
     )
-    made = Environment(public_url=(settings.public_url or public_url).rstrip("/"), limits=limits)
+    made = Environment(public_url=(settings.public_url or public_url).rstrip("/"), limits=limits, spans=spans)
     reached = fault_points()
     return made if reached is None else replace(made, reached=reached)
 
@@ -170,14 +170,17 @@ class _Keys:
 
 
 @asynccontextmanager
-async def opened(settings: Settings, public_url: str = "http://127.0.0.1:8420") -> AsyncIterator[Gate]:
+async def opened(
+    settings: Settings, public_url: str = "http://127.0.0.1:8420", spans: Spans | None = None
+) -> AsyncIterator[Gate]:
     """A gate on the settings' database, closed at the end. Raises Invalid, Unavailable."""
     store = open_store(settings)
     store.start()
+    store.trace(spans)
     try:
         installed = await store.read(lambda tx: tx.installations.find()) is not None
         root = RootSecret(root_secret(settings, make=not installed))
-        gate = await build_gate(store, environment(settings, public_url), root)
+        gate = await build_gate(store, environment(settings, public_url, spans), root)
         gate.quotas.is_shared = is_postgresql(settings.database_url)
         yield gate
     finally:
@@ -226,9 +229,7 @@ async def serve(settings: Settings, host: str, port: int, *, ready: Ready | None
     """
     tune_interpreter()
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    async with tracing() as spans, opened(settings, url) as gate:
-        gate.env = replace(gate.env, spans=spans)
-        gate.store.trace(spans)
+    async with tracing() as spans, opened(settings, url, spans) as gate:
         app, context = build_app(gate, settings.access_log)
         config = uvicorn.Config(
             app,
