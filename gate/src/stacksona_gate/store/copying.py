@@ -122,10 +122,9 @@ def _common_tables(source: Side, target: Side) -> dict[str, Columns]:
         raise Conflict("the source is no gate's database")
     _require_same_migrations(source, target)
     require_empty(target)
-    if {name: set(columns) for name, columns in ours.items()} != {
-        name: set(columns) for name, columns in theirs.items()
-    }:
-        odd = sorted(name for name in {*ours, *theirs} if set(ours.get(name, ())) != set(theirs.get(name, ())))
+    named, wanted = ({name: set(columns) for name, columns in side.items()} for side in (ours, theirs))
+    odd = sorted(name for name in named.keys() | wanted.keys() if named.get(name) != wanted.get(name))
+    if odd:
         raise Conflict(f"the databases differ in tables or columns although their migrations do not: {', '.join(odd)}")
     del theirs[MIGRATIONS]
     return theirs
