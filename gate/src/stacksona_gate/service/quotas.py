@@ -92,7 +92,7 @@ class Quotas:
     env: Environment
     is_shared: bool = False
     """Whether other nodes may serve the same workspaces."""
-    node: str = ""
+    node: str = field(init=False)
     _buckets: dict[str, Bucket] = field(default_factory=dict)
     _elsewhere: dict[str, int] = field(default_factory=dict)
     """Calls of the last seconds at other nodes, by subject."""
@@ -102,7 +102,7 @@ class Quotas:
     _next_look: int = 0
 
     def __post_init__(self) -> None:
-        self.node = self.node or self.env.id("node_", self.env.now())
+        self.node = self.env.id("node_", self.env.now())
 
     def take_call(self, tenant_id: str, limit: int) -> None:
         """Counts a call of a workspace's agent or verifier. Raises OverLimit."""
