@@ -61,8 +61,7 @@ class Publisher:
         self._sender = sender
         self._folder = folder
         self._post = post
-        self._holder = gate.env.id("publisher_", gate.env.now())
-        gate.holders.add(self._holder)
+        self._holder = gate.new_holder("publisher_")
         self._running: dict[str, asyncio.Task[Published | None]] = {}
 
     async def round(self) -> None:

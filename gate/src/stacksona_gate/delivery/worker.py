@@ -100,8 +100,7 @@ class DeliveryWorker:
         self._soon: asyncio.TimerHandle | None = None
         self._running: asyncio.Task[None] | None = None
         self._unwatch: Callable[[], None] | None = None
-        self._holder = gate.env.id("worker_", gate.env.now())
-        gate.holders.add(self._holder)
+        self._holder = gate.new_holder("worker_")
         self._offset: int | None = None
 
     def start(self) -> None:

@@ -40,6 +40,12 @@ class Gate:
     def __post_init__(self) -> None:
         self.quotas = Quotas(self.store, self.env)
 
+    def new_holder(self, prefix: str) -> str:
+        """Another name under which this process takes leases: known as such from the start."""
+        name = self.env.id(prefix, self.env.now())
+        self.holders.add(name)
+        return name
+
     async def earlier_now(self) -> int:
         """The time of day, by the database's clock where that is earlier: what is forgotten too early, by a node whose
         clock runs ahead, is forgotten for good. Raises Unavailable."""

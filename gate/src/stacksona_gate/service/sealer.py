@@ -27,8 +27,7 @@ class Sealer:
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
-        self._holder = gate.env.id("sealer_", gate.env.now())
-        gate.holders.add(self._holder)
+        self._holder = gate.new_holder("sealer_")
         self._renew_at: dict[str, float] = {}
         self._leave_until: dict[str, float] = {}
 
