@@ -149,7 +149,7 @@ async def test_two_nodes_let_through_what_one_may() -> None:
             passed.append(0)
             for _ in range(100):
                 w.clock.advance(0.01)
-                passed[-1] += sum(_passes(one, w.tenant_id) for one in quotas for _ in range(5))
+                passed[-1] += sum(passes(one, w.tenant_id) for one in quotas for _ in range(5))
         assert passed[0] <= 2 * 200
         assert all(95 <= second <= 105 for second in passed[3:]), passed
 
@@ -165,7 +165,7 @@ async def test_a_node_that_alone_is_asked_gets_all_of_it() -> None:
             passed = 0
             for _ in range(100):
                 w.clock.advance(0.01)
-                passed += sum(_passes(one, w.tenant_id) for one in asked for _ in range(5))
+                passed += sum(passes(one, w.tenant_id) for one in asked for _ in range(5))
         assert DEMAND_LASTS < 6 * SECOND
         assert 95 <= passed <= 105
 
@@ -176,10 +176,10 @@ async def test_nodes_that_are_asked_little_have_no_more_than_the_limit_between_t
         for _ in range(3):
             for one in quotas:
                 one.is_shared = True
-                _passes(one, w.tenant_id)
+                passes(one, w.tenant_id)
                 await one.round()
             w.clock.advance(1)
-        passed = sum(_passes(one, w.tenant_id) for one in quotas for _ in range(200))
+        passed = sum(passes(one, w.tenant_id) for one in quotas for _ in range(200))
         assert 95 <= passed <= 101
 
 
@@ -190,13 +190,13 @@ async def test_a_node_that_was_not_asked_for_a_second_begins_anew_with_half_of_t
             one.is_shared = True
         for asked in (1, 1, 0):
             for _ in range(asked):
-                _passes(quotas[0], w.tenant_id)
+                passes(quotas[0], w.tenant_id)
             for _ in range(9_999):
-                _passes(quotas[1], w.tenant_id)
+                passes(quotas[1], w.tenant_id)
             for one in quotas:
                 await one.round()
             w.clock.advance(1)
-        assert sum(_passes(quotas[0], w.tenant_id) for _ in range(200)) == 50
+        assert sum(passes(quotas[0], w.tenant_id) for _ in range(200)) == 50
 
 
 async def test_another_limit_holds_from_the_next_call_on() -> None:
@@ -206,7 +206,7 @@ async def test_another_limit_holds_from_the_next_call_on() -> None:
         assert await statuses(api, 5) == [200, 200, 200, 200, 429]
 
 
-def _passes(quotas: Quotas, tenant_id: str) -> bool:
+def passes(quotas: Quotas, tenant_id: str) -> bool:
     try:
         quotas.take_call(tenant_id, 100)
     except OverLimit:

@@ -9,10 +9,13 @@ import pytest
 from gate.tests.factories import START, TENANT, Clock, PostgresDatabase, World, beside, world
 from gate.tests.outbox import claimed, deliveries, give_address, put_off, record, until, working
 from gate.tests.postgres import postgres_database
+from gate.tests.service.test_quotas import passes
 from gate.tests.service.test_retention import keep
 
-from stacksona_gate.domain.times import DAY, HOUR
+from stacksona_gate.domain.errors import TooMany
+from stacksona_gate.domain.times import DAY, HOUR, SECOND
 from stacksona_gate.main import clear_out
+from stacksona_gate.service.holds import MENTIONED, Holds, SharedHolds
 from stacksona_gate.service.retention import expire_content
 from stacksona_gate.store.base import Idempotency
 
@@ -106,3 +109,36 @@ async def test_a_node_whose_clock_is_set_moves_nothing_of_the_others(w: World) -
             clock.advance(step // 1_000_000)
     moved = next(one for one in await deliveries(w) if one.id == held.delivery.id)
     assert moved.leased_until == held.delivery.leased_until
+
+
+@pytest.mark.parametrize("seconds", [10, -10])
+async def test_nodes_let_through_what_one_may_though_the_clock_of_one_is_wrong(w: World, seconds: int) -> None:
+    wrong = Clock(START + seconds * SECOND)
+    async with beside(w) as second, beside(w, wrong) as third:
+        quotas = [each.gate.quotas for each in (w, second, third)]
+        for _ in range(5):
+            for one in quotas:
+                one.is_shared = True
+                await one.round()
+            passed = 0
+            for _ in range(100):
+                for clock in (w.clock, wrong):
+                    clock.advance(0.01)
+                passed += sum(passes(one, w.tenant_id) for one in quotas for _ in range(3))
+        assert 95 <= passed <= 105
+
+
+@pytest.mark.parametrize("seconds", [10, -10])
+async def test_answers_held_at_nodes_count_everywhere_though_the_clock_of_one_is_wrong(w: World, seconds: int) -> None:
+    async with beside(w, Clock(START + seconds * SECOND)) as wrong:
+        held = [Holds(MENTIONED * 2) for _ in range(2)]
+        shared = [SharedHolds(each.gate, holds) for each, holds in zip((w, wrong), held, strict=True)]
+        for holds in held:
+            for _ in range(MENTIONED):
+                holds.enter("agt_1")
+        for _ in range(2):
+            for one in shared:
+                await one.round()
+        for holds in held:
+            with pytest.raises(TooMany):
+                holds.enter("agt_1")

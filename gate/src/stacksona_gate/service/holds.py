@@ -16,8 +16,8 @@ import msgspec
 
 from stacksona_gate.domain.errors import TooMany
 from stacksona_gate.domain.times import SECOND
-from stacksona_gate.service.environment import Environment
 from stacksona_gate.service.gate import Gate
+from stacksona_gate.store.base import Tx
 
 TELL_SECONDS: Final = 0.5
 """Between two looks at what others hold."""
@@ -101,20 +101,24 @@ class SharedHolds:
 
     async def round(self) -> None:
         """Raises Unavailable. A process that holds little writes nothing."""
-        env = self._gate.env
-        await self._say(env, self._holds.worth_mentioning(), env.now())
-        others = await self._gate.store.read(lambda tx: tx.nodes.list_others(self._name, env.now()))
+        await self._say(self._holds.worth_mentioning())
+        others = await self._gate.store.read(lambda tx: tx.nodes.list_others(self._name, self._time(tx)))
         elsewhere: Counter[str] = Counter()
         for held in others:
             elsewhere.update(_HELD.decode(held))
         self._holds.elsewhere = elsewhere
 
-    async def _say(self, env: Environment, held: dict[str, int], now: int) -> None:
+    def _time(self, tx: Tx) -> int:
+        """All processes go by one clock in what they tell each other."""
+        return tx.leases.now(self._gate.env.now())
+
+    async def _say(self, held: dict[str, int]) -> None:
+        now = self._gate.env.now()
         is_fresh = 0 <= now - self._said_at < AGAIN
         if held == self._said and (is_fresh or not held):
             return
         text = msgspec.json.encode(held).decode()
-        await self._gate.store.write(lambda tx: tx.nodes.say(self._name, text, now, LASTS), holds=True)
+        await self._gate.store.write(lambda tx: tx.nodes.say(self._name, text, self._time(tx), LASTS), holds=True)
         self._said, self._said_at = held, now
 
     async def stop(self) -> None:

@@ -7,7 +7,7 @@ background: how late is said at each.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -186,13 +186,9 @@ class Quotas:
             bucket.asked = 0
         if not self.is_shared:
             return
-        now = self.env.now()
         if asked:
-            until = now + DEMAND_LASTS
-            await self.store.write(
-                lambda tx: tx.installations.tell_demands(self.node, asked, now=now, until=until), holds=True
-            )
-        told = await self.store.scan(lambda tx: tx.installations.list_demands(now)) if self._is_limited else []
+            await self.store.write(lambda tx: self._tell(tx, asked), holds=True)
+        told = await self.store.scan(self._list_told) if self._is_limited else []
         self._elsewhere, nodes = {}, dict[str, int]()
         for subject, node, count in told:
             if node != self.node:
@@ -202,6 +198,13 @@ class Quotas:
             known = self._buckets.get(subject)
             if known is not None:
                 known.rate = share(known.limit, count, self._elsewhere.get(subject, 0), nodes.get(subject, 1))
+
+    def _tell(self, tx: Tx, asked: Mapping[str, int]) -> None:
+        now = tx.leases.now(self.env.now())
+        tx.installations.tell_demands(self.node, asked, now=now, until=now + DEMAND_LASTS)
+
+    def _list_told(self, tx: Tx) -> list[tuple[str, str, int]]:
+        return tx.installations.list_demands(tx.leases.now(self.env.now()))
 
     @property
     def _is_limited(self) -> bool:
