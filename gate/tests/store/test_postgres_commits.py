@@ -11,7 +11,7 @@ import pytest
 from gate.tests.cli.processes import until
 from gate.tests.postgres import PostgresServer, programs
 
-from stacksona_gate.domain.errors import Unavailable
+from stacksona_gate.domain.errors import Unknown
 from stacksona_gate.store.content import Content
 from stacksona_gate.store.postgres_address import connection_parameters
 from stacksona_gate.store.postgres_connection import HELD, Columns, PostgresRows
@@ -49,5 +49,5 @@ def test_a_commit_whose_wait_for_the_standby_was_cancelled_may_or_may_not_stand(
         admin.execute("CREATE TABLE kept (number BIGINT)")
         told = pool.submit(line.transact, HELD, lambda rows, tx: rows.run("INSERT INTO kept VALUES (1)"))
         until(cancelled)
-        with pytest.raises(Unavailable, match="may or may not have been decided"):
+        with pytest.raises(Unknown, match="may or may not have been decided"):
             told.result(60)

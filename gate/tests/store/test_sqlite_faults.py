@@ -12,7 +12,7 @@ import pytest
 from gate.tests.factories import PATIENCE, Clock, SQLiteDatabase, World, unique, world
 from gate.tests.store.disks import Disk
 
-from stacksona_gate.domain.errors import Unavailable
+from stacksona_gate.domain.errors import Unavailable, Unknown
 from stacksona_gate.service.requests import Answer
 from stacksona_gate.store.sqlite import SQLiteStore
 
@@ -137,7 +137,7 @@ async def test_callers_behind_a_stuck_sync_are_told_that_theirs_was_not_decided_
         await asyncio.to_thread(disk.waiting.wait, PATIENCE)
         with pytest.raises(Unavailable, match="was not decided"):
             await w.ask(100, task="behind")
-        with pytest.raises(Unavailable, match="may or may not"):
+        with pytest.raises(Unknown, match="may or may not"):
             await first
     await w.write(lambda tx: None)
     tasks = {entry.leaf.partition('"task":"')[2].partition('"')[0] for entry in await w.entries("request.decided")}

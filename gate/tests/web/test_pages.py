@@ -11,7 +11,7 @@ from gate.tests.factories import PATIENCE, thread_of
 from gate.tests.web.browsing import Visit, visiting, words
 from starlette.requests import Request
 
-from stacksona_gate.domain.errors import Unavailable
+from stacksona_gate.domain.errors import Unavailable, Unknown
 from stacksona_gate.domain.requests import Attachment
 from stacksona_gate.service import tasks
 from stacksona_gate.service.decisions import DrainFlag
@@ -264,13 +264,36 @@ async def test_without_a_store_a_page_says_that_nothing_was_decided() -> None:
         answer = await rita.get("/inbox")
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
         assert "the store is away" in words(answer)
+        assert "Nothing was decided." in words(answer)
+
+
+async def test_a_page_does_not_say_that_nothing_was_decided_where_nobody_knows() -> None:
+    async with visiting() as guest:
+        rita = await guest.as_(guest.w.reviewer)
+        guest.w.gate.store = Away(Unknown("this may or may not have been decided", retry_after=5))  # type: ignore[assignment]
+        answer = await rita.get("/inbox")
+        assert "this may or may not have been decided" in words(answer)
+        assert "Look what became of it" in words(answer)
+        assert "nothing was decided" not in words(answer).lower()
+
+
+async def test_a_fault_of_a_page_does_not_say_what_was_decided() -> None:
+    async with visiting() as guest:
+        rita = await guest.as_(guest.w.reviewer)
+        guest.w.gate.store = Away(ValueError("a row that cannot be read"))  # type: ignore[assignment]
+        answer = await rita.get("/inbox")
+        assert answer.status_code == 500
+        assert "nothing was decided" not in words(answer).lower()
 
 
 class Away:
     """A store that is not there."""
 
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error or Unavailable("the store is away", retry_after=1)
+
     async def read(self, query: object) -> None:
-        raise Unavailable("the store is away", retry_after=1)
+        raise self.error
 
 
 async def test_a_refusal_is_a_page_in_the_same_tone() -> None:

@@ -19,7 +19,7 @@ from stacksona_gate.api.bodies import ClientGone, read_body
 from stacksona_gate.api.errors import PROBLEM_TYPE, Problem, problem, problem_of
 from stacksona_gate.api.exchange import Exchange
 from stacksona_gate.api.watching import GONE, Watch, Watched
-from stacksona_gate.domain.errors import FieldError, GateError, Invalid, Malformed, OverLimit, Unavailable
+from stacksona_gate.domain.errors import FieldError, GateError, Invalid, Malformed, OverLimit, Unknown
 from stacksona_gate.service.wakeups import until_due
 from stacksona_gate.telemetry.trace import CURRENT, NOTHING, TRACEPARENT, Trace, named, read_traceparent
 
@@ -144,13 +144,13 @@ def _pairs(query: str) -> list[tuple[str, str]]:
 
 
 async def shown[T](reading: Awaitable[T]) -> T:
-    """What is read back for the answer after something was written. Raises Unavailable that says that it was: to say
+    """What is read back for the answer after something was written. Raises Unknown that says that it was: to say
     that nothing was decided, or that the key is none, would be untrue by then. It may have been replaced in between."""
     try:
         return await reading
     except GateError as error:
         detail = "this was done and is kept, and cannot be shown now: read it again, do not repeat it"
-        raise Unavailable(detail, code="done_not_shown", retry_after=1) from error
+        raise Unknown(detail, code="done_not_shown", retry_after=1) from error
 
 
 @dataclass(slots=True)

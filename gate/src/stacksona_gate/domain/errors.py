@@ -121,6 +121,10 @@ class Unavailable(GateError):
     kind = code = "unavailable"
 
 
+class Unknown(Unavailable):
+    """Whether it was decided is not known, or it was and cannot be shown: not to be told as «nothing was decided»."""
+
+
 HTTP_STATUS: Final = {
     "malformed": 400,
     "unauthenticated": 401,

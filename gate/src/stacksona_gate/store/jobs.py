@@ -13,7 +13,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from stacksona_gate.domain.approvals import Redemption
-from stacksona_gate.domain.errors import Unavailable
+from stacksona_gate.domain.errors import Unavailable, Unknown
 from stacksona_gate.store.base import RedemptionEntries, Submission, Tx
 from stacksona_gate.telemetry.trace import CURRENT, Trace
 
@@ -197,4 +197,5 @@ def _give_up(job: Job) -> None:
             if job.started
             else "was not decided"
         )
-        job.future.set_exception(Unavailable(f"the database did not answer in time; this {state}", retry_after=5))
+        error = Unknown if job.started else Unavailable
+        job.future.set_exception(error(f"the database did not answer in time; this {state}", retry_after=5))

@@ -10,7 +10,7 @@ from typing import Final
 
 import psycopg
 
-from stacksona_gate.domain.errors import Unavailable
+from stacksona_gate.domain.errors import Unknown
 from stacksona_gate.store.base import DELIVERIES, Change, Tx
 from stacksona_gate.store.postgres_connection import PostgresRows, Repeat, mapped_errors
 from stacksona_gate.store.queries.transaction import SqlTx
@@ -152,11 +152,11 @@ class Line:
         except psycopg.OperationalError as error:
             if error.sqlstate is not None and error.sqlstate.startswith("40"):
                 raise  # it was undone for certain
-            raise Unavailable(UNKNOWN, retry_after=5) from error
+            raise Unknown(UNKNOWN, retry_after=5) from error
         if not rows.committed:  # a statement had failed before, whoever caught its error: PostgreSQL undoes and says so
             raise psycopg.errors.InFailedSqlTransaction("a statement failed, and nothing was committed")
         if rows.warning is not None:  # somebody cancelled the wait for the standby: PostgreSQL commits and warns
-            raise Unavailable(UNKNOWN, retry_after=5) from psycopg.OperationalError(rows.warning)
+            raise Unknown(UNKNOWN, retry_after=5) from psycopg.OperationalError(rows.warning)
         self._tell("decision.after_commit", rows)
 
     def _tell(self, point: str, rows: PostgresRows) -> None:

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from stacksona_gate.domain.errors import HTTP_STATUS, GateError, NotFound, Unavailable
+from stacksona_gate.domain.errors import HTTP_STATUS, GateError, NotFound, Unavailable, Unknown
 from stacksona_gate.service.gate import Gate
 from stacksona_gate.service.people import Person
 from stacksona_gate.telemetry.trace import CURRENT, traced
@@ -70,7 +70,7 @@ def guarded(gate: Gate, pages: Pages, endpoint: Endpoint) -> Endpoint:
             return await error_page(gate, pages, request, error)
         except Exception:
             log.exception("fault in a page")
-            fault = GateError("The gate has a fault here: nothing was decided. Its log says more.", code="fault")
+            fault = GateError("The gate has a fault here; its log says more.", code="fault")
             return await error_page(gate, pages, request, fault)
 
     return answer
@@ -94,8 +94,15 @@ async def error_page(gate: Gate, pages: Pages, request: Request, error: GateErro
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
     title = TITLES.get(status, "Something went wrong")
     return await pages.page(
-        "error.html", person, status=status, headers=headers, title=title, detail=error.detail, code=error.code
+        "error.html", person, status=status, headers=headers, title=title, error=error, became=_what_became(error)
     )
+
+
+def _what_became(error: GateError) -> str:
+    """What the refusal itself does not say."""
+    if isinstance(error, Unknown) or error.kind not in HTTP_STATUS:
+        return "Look what became of it before you do it again."
+    return "" if "nothing was decided" in error.detail.lower() else "Nothing was decided."
 
 
 async def _known(gate: Gate, request: Request) -> Person | None:
