@@ -29,7 +29,10 @@ from stacksona_gate.service.environment import Environment, system_clock
 from stacksona_gate.service.log import seal_now
 from stacksona_gate.service.secrets import RootSecret
 
-ROUNDS: Final = 1000
+FILES: Final = 4
+"""Each with a history of its own: the longer one is, the longer a gate takes until it is killed."""
+ROUNDS: Final = 250
+"""Lives on each file: a thousand in all."""
 BESIDE: Final = 2
 """So many gates live at once on one file, each with its own rounds."""
 SEED: Final = 20261125
@@ -146,13 +149,17 @@ async def sealed_leaves(w: World) -> list[tuple[int, str]]:
 
 
 @pytest.mark.slow
-async def test_whatever_step_a_gate_is_killed_at_what_it_decided_arrives_and_nothing_else(tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", range(FILES))
+async def test_whatever_step_a_gate_is_killed_at_what_it_decided_arrives_and_nothing_else(
+    file: int, tmp_path: Path
+) -> None:
     path = str(tmp_path / "gate.db")
     async with inbox() as receiver:
         async with world(SQLiteDatabase(path), clock=Clock(system_clock())) as made:
             await give_address(made, receiver.url)
-        share = ROUNDS // BESIDE
-        told = await asyncio.gather(*(lives(made, path, range(i * share, (i + 1) * share)) for i in range(BESIDE)))
+        first, share = file * ROUNDS, ROUNDS // BESIDE
+        rounds = [range(first + i * share, first + (i + 1) * share) for i in range(BESIDE)]
+        told = await asyncio.gather(*(lives(made, path, part) for part in rounds))
         w = await last_life(path, made)
     facts = [fact for one in told for fact in one]
     decisions = [fact for fact in facts if fact["do"] == "decided"]
