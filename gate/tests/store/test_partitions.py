@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import Any
 
 import psycopg
 import pytest
-from gate.tests.factories import START, TENANT, PostgresDatabase, World, world
+from gate.tests.factories import PATIENCE, START, TENANT, PostgresDatabase, World, world
 from gate.tests.postgres import partitions, postgres_database
 from gate.tests.service.test_exports import exported, verdicts
 from gate.tests.store.test_copying import TABLES, lived_in, rows_of
 from gate.tests.store.test_webhooks import a_delivery
 
+from stacksona_gate.domain.errors import Unavailable
 from stacksona_gate.domain.ids import ulid
 from stacksona_gate.domain.times import DAY
 from stacksona_gate.domain.webhooks import DEAD_KEPT, DELIVERED_KEPT, Attempt, Delivery
@@ -24,6 +26,7 @@ from stacksona_gate.service.log import seal_now
 from stacksona_gate.store import migrate
 from stacksona_gate.store.base import Idempotency, Tx
 from stacksona_gate.store.postgres import PostgresStore
+from stacksona_gate.store.postgres_connection import PostgresRows
 from stacksona_gate.store.postgres_parts import TABLES as PARTED, Parted
 
 PARTITIONS = (
@@ -409,3 +412,42 @@ async def test_a_table_in_use_is_left_for_the_next_round(w: World, database: Pos
         await w.ask()
     await w.store.tend(w.clock.now, whatever_size=True)
     assert looked_up(database, "SELECT 1 FROM pg_class WHERE relname = 'requests' AND relkind = 'p'") == [1]
+
+
+async def test_a_store_that_closes_waits_for_no_round_whichever_of_them_ends_first(parted: PostgresDatabase) -> None:
+    kept, begun = partitions(parted.url), threading.Event()
+    connect = kept._connect
+
+    def slow() -> PostgresRows:
+        rows = connect()
+
+        def clock() -> int:
+            begun.set()
+            rows.one(f"SELECT pg_sleep({2 * PATIENCE})")
+            return START
+
+        rows._clock = clock
+        return rows
+
+    kept._connect = slow
+    first = asyncio.create_task(asyncio.to_thread(kept.tend, START))
+    assert await asyncio.to_thread(begun.wait, PATIENCE)
+    kept._connect = connect
+    await asyncio.to_thread(kept.tend, START)
+    assert not first.done()
+    kept.stop()
+    with pytest.raises(Unavailable):
+        await asyncio.wait_for(first, PATIENCE)
+
+
+def test_no_round_begins_once_the_store_closes(parted: PostgresDatabase) -> None:
+    kept = partitions(parted.url)
+    connect = kept._connect
+
+    def while_it_closes() -> PostgresRows:
+        kept.stop()
+        return connect()
+
+    kept._connect = while_it_closes
+    with pytest.raises(Unavailable):
+        kept.tend(START)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Final
@@ -15,6 +16,7 @@ from typing import Final
 import psycopg
 from psycopg import errors
 
+from stacksona_gate.domain.errors import Unavailable
 from stacksona_gate.store.postgres_connection import PostgresRows, lock_number, mapped_errors
 from stacksona_gate.store.postgres_parting import DAYS_AHEAD, checks, part, pending_bound, take_back, validate
 from stacksona_gate.store.postgres_parts import TABLES, Parted, attach, bounds_of, is_parted, new_partition, rest
@@ -38,22 +40,27 @@ class Partitions:
         """``size``: rows beyond which a table is partitioned, and that a partition is to have at most."""
         self._connect = connect
         self._size = size
-        self._open: PostgresRows | None = None
+        self._lock = threading.Lock()
+        self._open: set[PostgresRows] = set()
+        """Connections of the rounds that are under way: what begins one may do so while another goes on."""
+        self._is_over = False
         self.parted: frozenset[str] = frozenset()
         """Tables that were partitioned when the last round ended."""
         self._odd: set[str] = set()
         """Tables that cannot be partitioned, as rows of a time to come are in them."""
 
     def stop(self) -> None:
-        """Ends a round that is under way: the next one goes on."""
-        if self._open is not None:
-            with contextlib.suppress(OSError, psycopg.Error):
-                self._open.cut()
+        """Ends the rounds that are under way, and begins no more: another process goes on."""
+        with self._lock:
+            self._is_over = True
+            for rows in self._open:
+                with contextlib.suppress(OSError, psycopg.Error):
+                    rows.cut()
 
     def tend(self, now: int, *, whatever_size: bool = False) -> list[str]:
         """Partitions what has grown, makes partitions ahead, drops those that are over. Returns what was done.
 
-        A table that is in use for longer than a moment is left for the next round.
+        A table that is in use for longer than a moment is left for the next round. Raises Unavailable.
         """
         done: list[str] = []
         with mapped_errors(), self._connected() as rows:
@@ -70,11 +77,15 @@ class Partitions:
     @contextmanager
     def _connected(self) -> Iterator[PostgresRows]:
         with closing(self._connect()) as rows:
-            self._open = rows
+            with self._lock:
+                if self._is_over:
+                    raise Unavailable("the store is closed")
+                self._open.add(rows)
             try:
                 yield rows
             finally:
-                self._open = None
+                with self._lock:  # nobody cuts what is closed
+                    self._open.remove(rows)
 
     def _tend(self, rows: PostgresRows, table: Parted, now: int, *, whatever_size: bool) -> Iterator[str]:
         if not is_parted(rows, table.name):
