@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
 from pathlib import Path
 
+import apsw
 import pytest
 from gate.tests.factories import PATIENCE
+from gate.tests.outbox import until
 
 from stacksona_gate.config import read_settings
 from stacksona_gate.domain.errors import Invalid, Unavailable
-from stacksona_gate.main import KEYS_MOST, clear_out, opened, repeat
+from stacksona_gate.main import KEYS_MOST, background, clear_out, opened, repeat
+from stacksona_gate.service.holds import Holds
 from stacksona_gate.store.base import Idempotency
 
 
@@ -93,3 +97,27 @@ async def test_what_is_done_in_the_background_goes_on_after_any_fault(caplog: py
     running.cancel()
 
     assert "a row that nobody expected" in caplog.text
+
+
+async def test_what_a_node_held_counts_no_more_at_its_end_though_its_leases_cannot_be_given_back(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "gate.db"
+    async with opened(read_settings({}, database_url=f"sqlite:///{path}")) as gate:
+        holds = Holds(1)
+        holds.enter("agt_1")
+
+        async def said() -> tuple[int, list[str]]:
+            return await gate.store.read(
+                lambda tx: (len(tx.leases.list_held(gate.env.now())), tx.nodes.list_others("", gate.env.now()))
+            )
+
+        async def is_told() -> bool:
+            leases, held = await said()
+            return leases == 1 and held == ['{"agt_1":1}']
+
+        async with background(gate, holds):
+            await until(is_told)
+            with closing(apsw.Connection(str(path))) as connection:
+                connection.execute("CREATE TRIGGER stuck BEFORE UPDATE ON leases BEGIN SELECT RAISE(ABORT, 'no'); END")
+        assert await said() == (1, [])

@@ -303,9 +303,9 @@ async def background(gate: Gate, holds: Holds) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        with contextlib.suppress(GateError):
-            await sealer.stop()
-            await shared.stop()
+        for stop in (sealer.stop, shared.stop):
+            with contextlib.suppress(GateError):
+                await stop()
 
 
 @asynccontextmanager
