@@ -24,11 +24,11 @@ from stacksona_gate.delivery.addresses import AddressGuard
 from stacksona_gate.delivery.sender import Sender
 from stacksona_gate.delivery.worker import DeliveryWorker
 from stacksona_gate.domain.audit import COMMAND_LINE
+from stacksona_gate.domain.ids import FIRST_TENANT
 from stacksona_gate.domain.webhooks import APPROVED, DeliveryFilter
 from stacksona_gate.main import opened
 from stacksona_gate.service.agents import create_agent
 from stacksona_gate.service.gate import Gate
-from stacksona_gate.service.installation import DEFAULT_TENANT
 from stacksona_gate.service.webhooks import put
 from stacksona_gate.store.base import Tx
 
@@ -104,8 +104,8 @@ async def _queue(gate: Gate, ports: list[int], each: int, *, hanging: bool) -> N
 
 
 def _fill(tx: Tx, gate: Gate, number: int, url: str, each: int) -> None:
-    made = create_agent(tx, gate.env, gate.root, COMMAND_LINE, DEFAULT_TENANT, f"agent-{number}", webhook_url=url)
-    endpoint = tx.webhooks.find_endpoint(DEFAULT_TENANT, made.made.id)
+    made = create_agent(tx, gate.env, gate.root, COMMAND_LINE, FIRST_TENANT, f"agent-{number}", webhook_url=url)
+    endpoint = tx.webhooks.find_endpoint(FIRST_TENANT, made.made.id)
     assert endpoint is not None
     for item in range(each):
         put(
@@ -118,7 +118,7 @@ def _fill(tx: Tx, gate: Gate, number: int, url: str, each: int) -> None:
 
 
 def _rows(tx: Tx) -> tuple[int, int, int]:
-    listed = tx.webhooks.list_deliveries(DEFAULT_TENANT, DeliveryFilter(limit=1_000_000))
+    listed = tx.webhooks.list_deliveries(FIRST_TENANT, DeliveryFilter(limit=1_000_000))
     waiting = [one for one in listed if one.state == "pending"]
     return sum(one.state == "delivered" for one in listed), len(waiting), sum(one.attempts > 0 for one in waiting)
 

@@ -23,11 +23,11 @@ from bench.prepare import Prepared, prepare, question, request_template, setting
 from bench.processes import Server, serving, settle
 from bench.report import BenchBroken, Line, percentile, ratios, spread
 from stacksona_gate.domain.audit import COMMAND_LINE
+from stacksona_gate.domain.ids import FIRST_TENANT
 from stacksona_gate.domain.times import SECOND
 from stacksona_gate.main import opened
 from stacksona_gate.service.agents import AgentChange, change_agent
 from stacksona_gate.service.environment import system_clock
-from stacksona_gate.service.installation import DEFAULT_TENANT
 from stacksona_gate.service.requests import Ask, submit
 
 _CALLERS: Final = 64
@@ -74,7 +74,7 @@ async def _ask(prepared: Prepared, number: int) -> None:
         change = AgentChange(webhook_url=_WEBHOOK)
         agent = prepared.agents[1]
         await gate.store.write(
-            lambda tx: change_agent(tx, gate.env, gate.root, COMMAND_LINE, DEFAULT_TENANT, agent, change)
+            lambda tx: change_agent(tx, gate.env, gate.root, COMMAND_LINE, FIRST_TENANT, agent, change)
         )
         callers = [await gate.directory.caller(key) for key in prepared.keys[1:]]
         for some in batched(range(number), _AT_ONCE):

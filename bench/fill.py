@@ -21,14 +21,13 @@ from bench.prepare import Prepared, question, settings_for
 from stacksona_gate.config import is_postgresql
 from stacksona_gate.domain import merkle
 from stacksona_gate.domain.checkpoints import sign_checkpoint
-from stacksona_gate.domain.ids import ulid
+from stacksona_gate.domain.ids import FIRST_TENANT, ulid
 from stacksona_gate.domain.requests import ThreadFilter
 from stacksona_gate.domain.sealed_log import KeptCheckpoint
 from stacksona_gate.domain.times import DAY
 from stacksona_gate.main import opened
 from stacksona_gate.service import reviews
 from stacksona_gate.service.gate import Gate
-from stacksona_gate.service.installation import DEFAULT_TENANT
 from stacksona_gate.service.log import seal_next
 from stacksona_gate.service.log_keys import log_signer
 from stacksona_gate.service.requests import Ask, submit
@@ -109,7 +108,7 @@ class Past:
             for entry in entries:
                 self.entry_seq += 1
                 made.entries.append((self.entry_seq, *entry))
-                made.leaves.append((self.entry_seq, DEFAULT_TENANT, self.size + len(hashes)))
+                made.leaves.append((self.entry_seq, FIRST_TENANT, self.size + len(hashes)))
                 hashes.append(merkle.leaf_hash(entry[_ENTRY["leaf"]].encode()))
         made.tiles = self._grow(hashes)
         return made
@@ -162,7 +161,7 @@ def _insert(free: queue.SimpleQueue[FillRows], made: Batch) -> None:
         "INSERT INTO log_tiles (tenant_id, level, number, hashes) VALUES ($1, $2, $3, $4)"
         " ON CONFLICT (tenant_id, level, number) DO UPDATE SET hashes = excluded.hashes"
         " WHERE length(log_tiles.hashes) < length(excluded.hashes)",
-        [(DEFAULT_TENANT, *place, hashes) for place, hashes in made.tiles.items()],
+        [(FIRST_TENANT, *place, hashes) for place, hashes in made.tiles.items()],
     )
     rows.execute("COMMIT")
     if isinstance(rows, SQLiteRows):
@@ -255,7 +254,7 @@ async def _begin(prepared: Prepared, number: int) -> Past:
     """One of each kind, asked and decided through the gate's own use-cases, then sealed; and where rows go on from."""
     async with opened(settings_for(prepared.url)) as gate:
         await _ask_one_of_each(gate, prepared)
-        while await seal_next(gate, DEFAULT_TENANT):
+        while await seal_next(gate, FIRST_TENANT):
             pass
         patterns = _patterns(prepared)
         now = gate.env.now()
@@ -277,16 +276,16 @@ def _one(rows: Rows, sql: str) -> int:
 
 def _tree(tx: Tx) -> tuple[int, Tiles]:
     """The log's size and its last tiles; so small that there is one tile."""
-    newest = tx.log.newest(DEFAULT_TENANT)
+    newest = tx.log.newest(FIRST_TENANT)
     assert newest is not None
     assert newest.size < merkle.TILE_WIDTH
-    return newest.size, {(0, 0): tx.log.find_tile(DEFAULT_TENANT, 0, 0)}
+    return newest.size, {(0, 0): tx.log.find_tile(FIRST_TENANT, 0, 0)}
 
 
 def _erase(tx: Tx, request_ids: Sequence[str], now: int) -> None:
     """As if approvals were over, so that none is waited for. What is pending stays."""
     for request_id in request_ids:
-        tx.erasure.erase_request(DEFAULT_TENANT, request_id, now + 30 * DAY)
+        tx.erasure.erase_request(FIRST_TENANT, request_id, now + 30 * DAY)
 
 
 async def _end(prepared: Prepared, past: Past) -> None:
@@ -297,9 +296,9 @@ async def _end(prepared: Prepared, past: Past) -> None:
 
 def sign_tree(tx: Tx, gate: Gate, size: int, root: bytes) -> None:
     """Keeps a checkpoint of the default workspace's tree, as a sealer that had just finished it."""
-    signer = log_signer(tx, gate.root, DEFAULT_TENANT)
+    signer = log_signer(tx, gate.root, FIRST_TENANT)
     made = sign_checkpoint(size, root, signer.key, signer.sign)
-    kept = KeptCheckpoint(DEFAULT_TENANT, size, base64.b64encode(root).decode(), made.note, gate.env.now(), None)
+    kept = KeptCheckpoint(FIRST_TENANT, size, base64.b64encode(root).decode(), made.note, gate.env.now(), None)
     tx.log.insert_checkpoint(kept)
 
 
@@ -319,7 +318,7 @@ async def _ask_one_of_each(gate: Gate, prepared: Prepared) -> None:
 
 
 def _decide_two(tx: Tx, gate: Gate) -> None:
-    user = tx.people.list_users(DEFAULT_TENANT)[0]
+    user = tx.people.list_users(FIRST_TENANT)[0]
     threads = reviews.list_threads(tx, user, ThreadFilter(folder="new")).threads
     for listed, verdict in zip(threads, ("approve", "reject"), strict=False):
         thread_id = listed.request.thread_id or ""
@@ -334,11 +333,11 @@ def _patterns(prepared: Prepared) -> dict[str, Pattern]:
 
 def _read_patterns(rows: Rows) -> dict[str, Pattern]:
     found: dict[str, Pattern] = {}
-    requests = rows.all(f"SELECT {', '.join(REQUESTS.stored)} FROM requests WHERE tenant_id = $1", DEFAULT_TENANT)
+    requests = rows.all(f"SELECT {', '.join(REQUESTS.stored)} FROM requests WHERE tenant_id = $1", FIRST_TENANT)
     for request in requests:
         entries = rows.all(
             f"SELECT {', '.join(AUDIT.stored)} FROM audit WHERE tenant_id = $1 AND request_id = $2 ORDER BY seq",
-            DEFAULT_TENANT,
+            FIRST_TENANT,
             request[_REQUEST["id"]],
         )
         found[request[_REQUEST["status"]]] = Pattern(request, tuple(entries))

@@ -10,12 +10,12 @@ from typing import Final
 
 from stacksona_gate.config import Settings, is_postgresql, sqlite_path
 from stacksona_gate.domain.audit import COMMAND_LINE
+from stacksona_gate.domain.ids import FIRST_TENANT
 from stacksona_gate.domain.people import ADMIN
 from stacksona_gate.main import opened
 from stacksona_gate.policy.parse import parse_policy
 from stacksona_gate.service.agents import create_agent
 from stacksona_gate.service.gate import Gate
-from stacksona_gate.service.installation import DEFAULT_TENANT
 from stacksona_gate.service.people import create_user, sign_in
 from stacksona_gate.service.policies import apply_policy
 from stacksona_gate.service.secrets import hash_password
@@ -80,13 +80,13 @@ async def _prepare(url: str, agents: int, tenants: int) -> Prepared:
         created = await gate.store.write(lambda tx: _fill(tx, gate, agents))
         for number in range(tenants):
             created += await gate.store.write(lambda tx, number=number: _add_tenant(tx, gate, f"tenant-{number}"))  # type: ignore[misc]
-        signed_in = await sign_in(gate, DEFAULT_TENANT, ADMIN_EMAIL, _PASSWORD, "127.0.0.1")
+        signed_in = await sign_in(gate, FIRST_TENANT, ADMIN_EMAIL, _PASSWORD, "127.0.0.1")
     return Prepared(url, tuple(agent for agent, _ in created), tuple(key for _, key in created), signed_in.cookie)
 
 
 def _fill(tx: Tx, gate: Gate, agents: int) -> list[tuple[str, str]]:
-    create_user(tx, gate.env, COMMAND_LINE, DEFAULT_TENANT, ADMIN_EMAIL, ADMIN, hash_password(_PASSWORD), name="Bench")
-    return _furnish(tx, gate, DEFAULT_TENANT, agents)
+    create_user(tx, gate.env, COMMAND_LINE, FIRST_TENANT, ADMIN_EMAIL, ADMIN, hash_password(_PASSWORD), name="Bench")
+    return _furnish(tx, gate, FIRST_TENANT, agents)
 
 
 def _add_tenant(tx: Tx, gate: Gate, tenant_id: str) -> list[tuple[str, str]]:

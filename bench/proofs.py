@@ -19,10 +19,10 @@ from bench.loader import Loader
 from bench.prepare import settings_for
 from bench.report import BenchBroken, Line, percentile
 from stacksona_gate.domain import merkle
+from stacksona_gate.domain.ids import FIRST_TENANT
 from stacksona_gate.domain.merkle import HASH_BYTES, TILE_WIDTH
 from stacksona_gate.main import opened
 from stacksona_gate.service.gate import Gate
-from stacksona_gate.service.installation import DEFAULT_TENANT
 from stacksona_gate.service.log import consistency, inclusion
 from stacksona_gate.store.base import Tx
 
@@ -86,7 +86,7 @@ async def _grow(gate: Gate, size: int) -> dict[int, bytes]:
         hashes = [noise[at : at + HASH_BYTES] for at in range(0, len(noise), HASH_BYTES)]
         appended = merkle.append(partial(_read, edge), grown, hashes)
         tiles = dict(appended.tiles)
-        await gate.store.write(lambda tx, tiles=tiles: tx.log.put_tiles(DEFAULT_TENANT, tiles))  # type: ignore[misc]
+        await gate.store.write(lambda tx, tiles=tiles: tx.log.put_tiles(FIRST_TENANT, tiles))  # type: ignore[misc]
         edge = edge_of(edge | tiles)
         grown = appended.size
         roots[grown] = appended.root
@@ -104,7 +104,7 @@ def _count_tiles(tx: Tx, size: int) -> int:
     while width:
         for number in range(-(-width // TILE_WIDTH)):
             wanted = min(TILE_WIDTH, width - number * TILE_WIDTH) * HASH_BYTES
-            if len(tx.log.find_tile(DEFAULT_TENANT, level, number)) != wanted:
+            if len(tx.log.find_tile(FIRST_TENANT, level, number)) != wanted:
                 raise BenchBroken(f"tile {number} of level {level} is not whole")
             counted += 1
         level, width = level + 1, width // TILE_WIDTH
@@ -112,7 +112,7 @@ def _count_tiles(tx: Tx, size: int) -> int:
 
 
 async def _inclusion(gate: Gate, index: int, size: int, roots: dict[int, bytes]) -> Taken:
-    tile = await gate.store.read(lambda tx: tx.log.find_tile(DEFAULT_TENANT, 0, index // TILE_WIDTH))
+    tile = await gate.store.read(lambda tx: tx.log.find_tile(FIRST_TENANT, 0, index // TILE_WIDTH))
     at = index % TILE_WIDTH * HASH_BYTES
     leaf = tile[at : at + HASH_BYTES]
     return await _timed(
@@ -135,7 +135,7 @@ async def _timed(
 ) -> Taken:
     """Of one proof. Raises BenchBroken when it does not hold."""
     begun, computing = time.perf_counter(), time.thread_time()
-    proof = await gate.store.read(lambda tx: prove(tx, DEFAULT_TENANT, first, second))
+    proof = await gate.store.read(lambda tx: prove(tx, FIRST_TENANT, first, second))
     took = (time.perf_counter() - begun) * 1000, (time.thread_time() - computing) * 1000
     if not check(proof):
         raise BenchBroken(f"the proof of {first} in {second} does not hold")

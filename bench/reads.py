@@ -26,10 +26,10 @@ from bench.prepare import ADMIN_EMAIL, Prepared, get_text, post_text, prepare, q
 from bench.processes import Server, serving, settle
 from bench.report import BenchBroken, Line, ratios, spread
 from bench.speed import aimed
+from stacksona_gate.domain.ids import FIRST_TENANT
 from stacksona_gate.main import opened
 from stacksona_gate.service import reviews
 from stacksona_gate.service.gate import Gate
-from stacksona_gate.service.installation import DEFAULT_TENANT
 from stacksona_gate.service.requests import Ask, submit
 from stacksona_gate.store.base import Tx
 
@@ -143,7 +143,7 @@ async def _threads(prepared: Prepared) -> tuple[list[str], list[str]]:
     """Ids of threads that a person approved, and of some that were rejected."""
     async with opened(settings_for(prepared.url)) as gate:
         ids = await _asked(gate, prepared.keys[0], _MANY + _SOME)
-        user = await gate.store.read(lambda tx: tx.people.find_user_by_email(DEFAULT_TENANT, ADMIN_EMAIL))
+        user = await gate.store.read(lambda tx: tx.people.find_user_by_email(FIRST_TENANT, ADMIN_EMAIL))
         assert user is not None
 
         def decide(tx: Tx, thread_id: str, verdict: str) -> None:

@@ -22,11 +22,11 @@ from stacksona_gate.api.agent.context import Context
 from stacksona_gate.api.http import Call, Reply, json_reply
 from stacksona_gate.api.routing import Operation, build_routes
 from stacksona_gate.config import Settings, is_postgresql, sqlite_path
+from stacksona_gate.domain.ids import FIRST_TENANT
 from stacksona_gate.domain.people import User
 from stacksona_gate.logs import configure_logging
 from stacksona_gate.service import reviews
 from stacksona_gate.service.gate import Gate
-from stacksona_gate.service.installation import DEFAULT_TENANT
 from stacksona_gate.store.base import Change, DatabaseStore, Stored, Submission, Submitted, Tx
 from stacksona_gate.store.postgres import PostgresStore
 from stacksona_gate.store.sqlite import SQLiteStore
@@ -68,7 +68,7 @@ async def _approve(gate: Gate, user: User, thread_id: str) -> None:
 
 
 def _admin(tx: Tx) -> User:
-    user = tx.people.find_user_by_email(DEFAULT_TENANT, ADMIN_EMAIL)
+    user = tx.people.find_user_by_email(FIRST_TENANT, ADMIN_EMAIL)
     assert user is not None
     return user
 

@@ -10,12 +10,12 @@ from typing import Final
 
 from stacksona_gate.config import Settings
 from stacksona_gate.domain.audit import COMMAND_LINE
+from stacksona_gate.domain.ids import FIRST_TENANT
 from stacksona_gate.domain.people import ADMIN, REVIEWER
 from stacksona_gate.main import opened
 from stacksona_gate.policy.parse import parse_policy
 from stacksona_gate.service.agents import create_agent, create_verifier
 from stacksona_gate.service.gate import Gate
-from stacksona_gate.service.installation import DEFAULT_TENANT as TENANT
 from stacksona_gate.service.log_keys import own_keys
 from stacksona_gate.service.people import create_token, create_user
 from stacksona_gate.service.policies import apply_policy
@@ -94,24 +94,24 @@ async def make_cast(database: str, secret: str, receiver: str) -> Cast:
 
 
 def _filled(tx: Tx, gate: Gate, receiver: str) -> Cast:
-    apply_policy(tx, gate.env, COMMAND_LINE, TENANT, parse_policy(POLICY))
+    apply_policy(tx, gate.env, COMMAND_LINE, FIRST_TENANT, parse_policy(POLICY))
     made = [_agent(tx, gate, f"agent-{number}", f"{receiver}/agent-{number}") for number in range(AGENTS)]
-    verifier = create_verifier(tx, gate.env, COMMAND_LINE, TENANT, "tool", (REFUND, WIRE))
+    verifier = create_verifier(tx, gate.env, COMMAND_LINE, FIRST_TENANT, "tool", (REFUND, WIRE))
     return Cast(
         made,
         _token(tx, gate, "admin@example.com", ADMIN),
         [_token(tx, gate, f"reviewer-{number}@example.com", REVIEWER) for number in range(REVIEWERS)],
         verifier.key,
-        "".join(f"{key}\n" for key in own_keys(tx, gate.root, TENANT)),
+        "".join(f"{key}\n" for key in own_keys(tx, gate.root, FIRST_TENANT)),
     )
 
 
 def _agent(tx: Tx, gate: Gate, name: str, url: str) -> Agent:
-    created = create_agent(tx, gate.env, gate.root, COMMAND_LINE, TENANT, name, webhook_url=url)
+    created = create_agent(tx, gate.env, gate.root, COMMAND_LINE, FIRST_TENANT, name, webhook_url=url)
     return Agent(created.made.id, name, created.key, created.webhook_secret or "")
 
 
 def _token(tx: Tx, gate: Gate, email: str, role: str) -> str:
     """Of somebody who cannot sign in: with no password but this token."""
-    user = create_user(tx, gate.env, COMMAND_LINE, TENANT, email, role, "no password")
+    user = create_user(tx, gate.env, COMMAND_LINE, FIRST_TENANT, email, role, "no password")
     return create_token(tx, gate.env, COMMAND_LINE, user, "chaos")[1]

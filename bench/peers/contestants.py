@@ -15,9 +15,9 @@ from bench.prepare import ADMIN_EMAIL, Prepared, prepare, prepare_database, sett
 from bench.processes import serving
 from bench.report import BenchBroken
 from stacksona_gate.domain.audit import COMMAND_LINE
+from stacksona_gate.domain.ids import FIRST_TENANT
 from stacksona_gate.main import opened
 from stacksona_gate.service.gate import Gate
-from stacksona_gate.service.installation import DEFAULT_TENANT
 from stacksona_gate.service.people import create_token
 from stacksona_gate.store.base import Tx
 
@@ -151,6 +151,6 @@ async def _personal_token(prepared: Prepared) -> str:
 
 
 def _make_token(tx: Tx, gate: Gate) -> str:
-    user = tx.people.find_user_by_email(DEFAULT_TENANT, ADMIN_EMAIL)
+    user = tx.people.find_user_by_email(FIRST_TENANT, ADMIN_EMAIL)
     assert user is not None
     return create_token(tx, gate.env, COMMAND_LINE, user, "bench")[1]

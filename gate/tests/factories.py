@@ -22,6 +22,7 @@ from stacksona_gate.domain.approvals import Redeemed, Refused
 from stacksona_gate.domain.audit import COMMAND_LINE, Entry
 from stacksona_gate.domain.canonical import digest
 from stacksona_gate.domain.errors import Conflict
+from stacksona_gate.domain.ids import FIRST_TENANT
 from stacksona_gate.domain.people import User
 from stacksona_gate.domain.requests import Request
 from stacksona_gate.main import build_gate
@@ -30,7 +31,6 @@ from stacksona_gate.service import agents, approvals, decisions, people, policie
 from stacksona_gate.service.directory import Caller
 from stacksona_gate.service.environment import Environment, Limits
 from stacksona_gate.service.gate import Gate
-from stacksona_gate.service.installation import DEFAULT_TENANT
 from stacksona_gate.service.requests import Answer, Ask, IdempotencyKey
 from stacksona_gate.service.secrets import RootSecret, hash_password
 from stacksona_gate.store.base import Store, Tenant, Tx
@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 PATIENCE: Final = 30.0
 """Seconds until a wait that should have ended fails its test."""
-TENANT: Final = DEFAULT_TENANT
+TENANT: Final = FIRST_TENANT
 START: Final = 1_795_694_400_000_000
 """2026-11-26T12:00:00Z."""
 ROOT_SECRET: Final = b"a root secret of these tests, long enough"

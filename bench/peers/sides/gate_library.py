@@ -22,13 +22,13 @@ from bench.peers.side import Tally, serve
 from bench.prepare import ADMIN_EMAIL, settings_for
 from stacksona_gate.domain.approvals import Redeemed
 from stacksona_gate.domain.canonical import digest
+from stacksona_gate.domain.ids import FIRST_TENANT
 from stacksona_gate.domain.people import User
 from stacksona_gate.main import opened
 from stacksona_gate.service.approvals import Attempt, redeem
 from stacksona_gate.service.decisions import DrainFlag, Selector, wait_decision
 from stacksona_gate.service.directory import Caller
 from stacksona_gate.service.gate import Gate
-from stacksona_gate.service.installation import DEFAULT_TENANT
 from stacksona_gate.service.requests import Ask, submit
 from stacksona_gate.service.reviews import Verdict, review
 from stacksona_gate.store.base import Tx
@@ -93,7 +93,7 @@ def _ask(amount: float) -> Ask:
 
 
 def _admin(tx: Tx) -> User:
-    user = tx.people.find_user_by_email(DEFAULT_TENANT, ADMIN_EMAIL)
+    user = tx.people.find_user_by_email(FIRST_TENANT, ADMIN_EMAIL)
     assert user is not None
     return user
 

@@ -39,6 +39,7 @@ from stacksona_gate.delivery.publishing import LOOK_SECONDS, Publisher
 from stacksona_gate.delivery.sender import Sender
 from stacksona_gate.delivery.worker import DeliveryWorker
 from stacksona_gate.domain.errors import GateError, Invalid
+from stacksona_gate.domain.ids import FIRST_TENANT
 from stacksona_gate.domain.tenants import TenantLimits
 from stacksona_gate.domain.times import DAY
 from stacksona_gate.faultpoints import fault_points
@@ -47,7 +48,7 @@ from stacksona_gate.service.directory import Directory
 from stacksona_gate.service.environment import Environment, Limits
 from stacksona_gate.service.gate import Gate
 from stacksona_gate.service.holds import TELL_SECONDS, Holds, SharedHolds
-from stacksona_gate.service.installation import DEFAULT_TENANT, ensure_installation, read_keyring, read_keys
+from stacksona_gate.service.installation import ensure_installation, read_keyring, read_keys
 from stacksona_gate.service.log_keys import ensure_log_key
 from stacksona_gate.service.people import FAILURE_WINDOW, new_setup_code
 from stacksona_gate.service.quotas import ROUND_SECONDS
@@ -395,5 +396,5 @@ async def setup_link(gate: Gate) -> str | None:
 
     The code travels in the fragment, which browsers do not send: it reaches no log.
     """
-    code = await gate.store.write(lambda tx: new_setup_code(tx, gate.env, DEFAULT_TENANT))
+    code = await gate.store.write(lambda tx: new_setup_code(tx, gate.env, FIRST_TENANT))
     return None if code is None else f"{gate.env.public_url}/setup#{code}"

@@ -12,11 +12,11 @@ from typing import Final
 
 from stacksona_gate.demo.agent import DemoAgent, Wire
 from stacksona_gate.domain.audit import COMMAND_LINE
+from stacksona_gate.domain.ids import FIRST_TENANT
 from stacksona_gate.policy.parse import parse_policy
 from stacksona_gate.service.agents import create_agent, rotate_agent_key
 from stacksona_gate.service.environment import Environment
 from stacksona_gate.service.gate import Gate
-from stacksona_gate.service.installation import DEFAULT_TENANT as TENANT
 from stacksona_gate.service.people import change_user, create_user
 from stacksona_gate.service.policies import apply_policy, current_policy
 from stacksona_gate.service.secrets import hash_password
@@ -45,25 +45,27 @@ async def prepare(gate: Gate) -> World:
     def unit(tx: Tx) -> str:
         for email, hashed in hashes.items():
             _let_in(tx, gate.env, email, hashed)
-        if current_policy(tx, TENANT).version == 0:  # a policy that somebody has changed stays as it is
-            apply_policy(tx, gate.env, COMMAND_LINE, TENANT, policy, note="the demo's")
+        if current_policy(tx, FIRST_TENANT).version == 0:  # a policy that somebody has changed stays as it is
+            apply_policy(tx, gate.env, COMMAND_LINE, FIRST_TENANT, policy, note="the demo's")
         return _agent_key(tx, gate)
 
     return World(await gate.store.write(unit), passwords)
 
 
 def _let_in(tx: Tx, env: Environment, email: str, password_hash: str) -> None:
-    user = tx.people.find_user_by_email(TENANT, email)
+    user = tx.people.find_user_by_email(FIRST_TENANT, email)
     if user is None:
-        create_user(tx, env, COMMAND_LINE, TENANT, email, PEOPLE[email], password_hash, name=PEOPLE[email].title())
+        create_user(
+            tx, env, COMMAND_LINE, FIRST_TENANT, email, PEOPLE[email], password_hash, name=PEOPLE[email].title()
+        )
     else:
-        change_user(tx, env, COMMAND_LINE, TENANT, user.id, active=True, password_hash=password_hash)
+        change_user(tx, env, COMMAND_LINE, FIRST_TENANT, user.id, active=True, password_hash=password_hash)
 
 
 def _agent_key(tx: Tx, gate: Gate) -> str:
-    if tx.agents.find_by_name(TENANT, AGENT) is None:
-        return create_agent(tx, gate.env, gate.root, COMMAND_LINE, TENANT, AGENT).key
-    return rotate_agent_key(tx, gate.env, COMMAND_LINE, TENANT, AGENT).key
+    if tx.agents.find_by_name(FIRST_TENANT, AGENT) is None:
+        return create_agent(tx, gate.env, gate.root, COMMAND_LINE, FIRST_TENANT, AGENT).key
+    return rotate_agent_key(tx, gate.env, COMMAND_LINE, FIRST_TENANT, AGENT).key
 
 
 class Demo:

@@ -13,7 +13,6 @@ from stacksona_gate.service.keyring import Keyring, new_signing_key
 from stacksona_gate.service.secrets import RootSecret
 from stacksona_gate.store.base import Installation, SigningKey, Tenant, Tx
 
-DEFAULT_TENANT: Final = FIRST_TENANT
 _CHECKED: Final = b"stacksona-gate"
 _PURPOSE: Final = "secret check"
 
@@ -27,8 +26,8 @@ def ensure_installation(tx: Tx, env: Environment, root: RootSecret) -> Installat
     now = env.now()
     installation = Installation(env.id("gate_", now), root.wrap(_CHECKED, _PURPOSE, env), now)
     tx.installations.insert(installation)
-    tx.tenants.insert(Tenant(DEFAULT_TENANT, DEFAULT_TENANT, 1, 0, now))
-    record(tx, env, DEFAULT_TENANT, "installation.created", GATE, {"installation": installation.id}, {})
+    tx.tenants.insert(Tenant(FIRST_TENANT, FIRST_TENANT, 1, 0, now))
+    record(tx, env, FIRST_TENANT, "installation.created", GATE, {"installation": installation.id}, {})
     _add_signing_key(tx, env, root, GATE, "signing_key.created")
     return installation
 
@@ -62,5 +61,5 @@ def check_writable(tx: Tx, env: Environment) -> None:
 def _add_signing_key(tx: Tx, env: Environment, root: RootSecret, actor: Actor, event: str) -> SigningKey:
     key = new_signing_key(env, root, env.now())
     tx.installations.insert_signing_key(key)
-    record(tx, env, DEFAULT_TENANT, event, actor, {"signing_key": key.kid}, {})
+    record(tx, env, FIRST_TENANT, event, actor, {"signing_key": key.kid}, {})
     return key

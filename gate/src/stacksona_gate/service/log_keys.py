@@ -12,11 +12,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from stacksona_gate.domain.audit import COMMAND_LINE, GATE, Actor
 from stacksona_gate.domain.checkpoints import log_origin
 from stacksona_gate.domain.errors import Unavailable
+from stacksona_gate.domain.ids import FIRST_TENANT
 from stacksona_gate.domain.sealed_log import LogKey
 from stacksona_gate.domain.signed_notes import ED25519, Sign, VerifierKey, parse_note, verified_by
 from stacksona_gate.service.agents import record
 from stacksona_gate.service.environment import Environment
-from stacksona_gate.service.installation import DEFAULT_TENANT
 from stacksona_gate.service.secrets import RootSecret
 from stacksona_gate.store.base import Tx
 
@@ -36,7 +36,7 @@ def ensure_log_key(tx: Tx, env: Environment, root: RootSecret) -> None:
     """Makes the first log key, where there is none."""
     if not tx.log.list_keys():
         key = _add_key(tx, env, root)
-        record(tx, env, DEFAULT_TENANT, "log_key.created", GATE, {"log_key": key.kid}, {"public_key": key.public})
+        record(tx, env, FIRST_TENANT, "log_key.created", GATE, {"log_key": key.kid}, {"public_key": key.public})
 
 
 def rotate_log_key(tx: Tx, env: Environment, root: RootSecret, actor: Actor = COMMAND_LINE) -> LogKey:

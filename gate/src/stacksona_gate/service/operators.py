@@ -9,11 +9,11 @@ from typing import Final
 from stacksona_gate.domain.agents import key_hash
 from stacksona_gate.domain.audit import COMMAND_LINE, Actor
 from stacksona_gate.domain.errors import NotFound, Unauthenticated
+from stacksona_gate.domain.ids import FIRST_TENANT
 from stacksona_gate.domain.tenants import OPERATOR_KEY_PREFIX, OperatorKey
 from stacksona_gate.service.agents import checked_name, record
 from stacksona_gate.service.environment import Environment
 from stacksona_gate.service.gate import Gate
-from stacksona_gate.service.installation import DEFAULT_TENANT
 from stacksona_gate.store.base import Tx
 
 UNKNOWN_KEY: Final = "the operator's key is unknown or revoked: `stacksona-gate operator create` makes one"
@@ -33,7 +33,7 @@ def create_operator_key(tx: Tx, env: Environment, name: str) -> MadeKey:
     secret = env.secret(OPERATOR_KEY_PREFIX)
     key = OperatorKey(env.id("opk_", now), name, key_hash(secret), secret[:7] + "…", now, None)
     tx.installations.insert_operator_key(key)
-    record(tx, env, DEFAULT_TENANT, "operator_key.created", COMMAND_LINE, {"operator_key": key.id}, {"name": name})
+    record(tx, env, FIRST_TENANT, "operator_key.created", COMMAND_LINE, {"operator_key": key.id}, {"name": name})
     return MadeKey(key, secret)
 
 
@@ -41,7 +41,7 @@ def revoke_operator_key(tx: Tx, env: Environment, key_id: str) -> None:
     """Ends it at once. Raises NotFound."""
     if not tx.installations.revoke_operator_key(key_id, env.now()):
         raise NotFound(f"there is no operator's key {key_id!r} that works: `operator list` shows them")
-    record(tx, env, DEFAULT_TENANT, "operator_key.revoked", COMMAND_LINE, {"operator_key": key_id}, {})
+    record(tx, env, FIRST_TENANT, "operator_key.revoked", COMMAND_LINE, {"operator_key": key_id}, {})
 
 
 async def operator_of(gate: Gate, secret: str) -> OperatorKey:

@@ -9,10 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from stacksona_gate.domain.errors import Forbidden, GateError, Invalid, TooMany, Unauthenticated
+from stacksona_gate.domain.ids import FIRST_TENANT
 from stacksona_gate.domain.times import SECOND
 from stacksona_gate.service import people, sessions
 from stacksona_gate.service.gate import Gate
-from stacksona_gate.service.installation import DEFAULT_TENANT
 from stacksona_gate.service.secrets import PASSWORD_LEAST
 from stacksona_gate.web.errors import status_of
 from stacksona_gate.web.pages import Pages, see_other
@@ -58,7 +58,7 @@ class SignIn:
         workspace, address = fields.get("workspace", "").strip(), client_address(request)
         try:
             signed = await people.sign_in(
-                self._gate, workspace or DEFAULT_TENANT, email, fields.get("password", ""), address
+                self._gate, workspace or FIRST_TENANT, email, fields.get("password", ""), address
             )
         except (Unauthenticated, TooMany, Forbidden) as error:
             if error.kind == "too_many":

@@ -10,9 +10,10 @@ from stacksona_gate.api.http import Call, Reply, json_reply
 from stacksona_gate.api.metrics import VERSION
 from stacksona_gate.api.people import PeopleContext
 from stacksona_gate.domain.errors import Forbidden
+from stacksona_gate.domain.ids import FIRST_TENANT
 from stacksona_gate.domain.times import SECOND, rfc3339, rfc3339_or_none
 from stacksona_gate.service.administration import list_signing_keys
-from stacksona_gate.service.installation import DEFAULT_TENANT, rotate_signing_key
+from stacksona_gate.service.installation import rotate_signing_key
 
 
 class _Key(Protocol):
@@ -45,7 +46,7 @@ def _signing_key(key: _Key) -> SigningKeyAnswer:
 async def create_signing_key(context: PeopleContext, call: Call) -> Reply:
     """Signs with a fresh key from now on; tokens signed with the old one stay good until they expire."""
     person = await context.admin(call)
-    if person.user.tenant_id != DEFAULT_TENANT:
+    if person.user.tenant_id != FIRST_TENANT:
         raise Forbidden("the signing key belongs to the whole installation: its first workspace's admins rotate it")
     gate = context.gate
     key = await context.change(person, lambda tx, actor: rotate_signing_key(tx, gate.env, gate.root, actor))

@@ -11,12 +11,11 @@ from stacksona_gate.api.http import Call
 from stacksona_gate.domain.agents import Agent
 from stacksona_gate.domain.audit import UNKNOWN
 from stacksona_gate.domain.errors import GateError, Invalid, OverLimit, Unauthenticated, Unavailable
-from stacksona_gate.domain.ids import is_task_id
+from stacksona_gate.domain.ids import FIRST_TENANT, is_task_id
 from stacksona_gate.service.decisions import DrainFlag
 from stacksona_gate.service.directory import Caller
 from stacksona_gate.service.gate import Gate
 from stacksona_gate.service.holds import Holds
-from stacksona_gate.service.installation import DEFAULT_TENANT
 from stacksona_gate.service.requests import Answer, IdempotencyKey, idempotency_key
 
 _FLOODS: Final = {"unauthenticated", "malformed", "invalid", "too_large", "unsupported_media_type"}
@@ -67,7 +66,7 @@ class Context:
             return
         gate, now = self.gate, self.gate.env.now()
         # Each workspace's refusals are in its own log; those of nobody in the first one's.
-        tenant_id = call.tenant_id or DEFAULT_TENANT
+        tenant_id = call.tenant_id or FIRST_TENANT
         stands_for = gate.refusals.count(f"calls.{cause}", tenant_id, now)
         call.leave()
         if stands_for:
