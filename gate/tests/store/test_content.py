@@ -239,13 +239,13 @@ async def test_another_process_writes_with_the_new_key_at_once(w: World) -> None
 
 async def test_what_was_written_to_one_place_does_not_open_in_another(own_database: SQLiteDatabase) -> None:
     async with world(own_database) as w:
-        await talk(w)
+        thread_id = await talk(w)
         rows = SQLiteRows(own_database.path)
         rows.begin()
         rows.run("UPDATE notes SET text = (SELECT message FROM reviews LIMIT 1)")
         rows.execute("COMMIT")
         rows.close()
-        request = await w.read(lambda tx: tx.requests.newest_of_task(TENANT, w.agent.id, "task-1"))
+        request = await w.read(lambda tx: tx.requests.find_thread(TENANT, thread_id))
         with pytest.raises(Unavailable, match="does not open"):
             await w.read(lambda tx: tx.conversation.list_notes(TENANT, request.id if request else ""))
 

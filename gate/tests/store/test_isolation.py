@@ -53,7 +53,6 @@ FINDS: dict[str, Probe] = {
     "requests.find": lambda tx, ids: tx.requests.find(OTHER, ids.request),
     "requests.find_thread": lambda tx, ids: tx.requests.find_thread(OTHER, ids.thread),
     "requests.lock_thread": lambda tx, ids: tx.requests.lock_thread(OTHER, ids.thread),
-    "requests.newest_of_task": lambda tx, ids: tx.requests.newest_of_task(OTHER, ids.agent, "task-1"),
     "requests.list_threads": lambda tx, ids: tx.requests.list_threads(OTHER, ThreadFilter(agent_ids=(ids.agent,))),
     "requests.count_folders": lambda tx, ids: sum(tx.requests.count_folders(OTHER, None, most=9).values()),
     "requests.count_pending": lambda tx, ids: tx.requests.count_pending(OTHER, most=9),

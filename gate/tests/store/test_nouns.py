@@ -277,7 +277,7 @@ async def test_the_load_counts_commits_and_writes(w: World) -> None:
     before = w.store.load()
     await w.ask()
     after = w.store.load()
-    assert (after.commits - before.commits, after.writes - before.writes, after.waiting) == (1, 1, 0)
+    assert (after.commits - before.commits, after.writes - before.writes, after.unanswered) == (1, 1, 0)
 
 
 async def test_a_scan_sees_what_was_committed(w: World) -> None:

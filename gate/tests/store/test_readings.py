@@ -44,7 +44,18 @@ async def test_a_reading_knows_the_configuration_it_was_read_with(w: World) -> N
 
 async def test_a_task_is_read_by_its_newest_request(w: World) -> None:
     await w.ask(501)
-    newest = await w.ask(100)
+    await w.approved()
+    for amount in (100, 9000):
+        newest = await w.ask(amount)
+        reading = await find(w, task_id="task-1")
+        assert reading is not None
+        assert reading.request_id == newest.request.id
+
+
+async def test_the_newest_request_is_the_last_one_written_even_when_the_clock_went_back(w: World) -> None:
+    await w.ask()
+    w.clock.advance(-3600)
+    newest = await w.ask()
     reading = await find(w, task_id="task-1")
     assert reading is not None
     assert reading.request_id == newest.request.id

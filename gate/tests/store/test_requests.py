@@ -32,21 +32,6 @@ async def test_a_thread_is_found_and_locked_by_its_id(w: World) -> None:
     assert found == (await w.stored(answer),) * 2
 
 
-async def test_the_newest_request_of_a_task_wins_whatever_its_status(w: World) -> None:
-    await w.approved()
-    newest = await w.ask(9000)
-    found = await w.read(lambda tx: tx.requests.newest_of_task(TENANT, w.agent.id, "task-1"))
-    assert found == await w.stored(newest)
-
-
-async def test_the_newest_request_is_the_last_one_written_even_when_the_clock_went_back(w: World) -> None:
-    await w.ask()
-    w.clock.advance(-3600)
-    newest = await w.ask()
-    found = await w.read(lambda tx: tx.requests.newest_of_task(TENANT, w.agent.id, "task-1"))
-    assert found == await w.stored(newest)
-
-
 @pytest.mark.parametrize(("was_status", "was_revision"), [("approved", 1), ("pending_review", 2)])
 async def test_an_update_from_another_status_or_revision_changes_nothing(
     w: World, was_status: str, was_revision: int

@@ -120,9 +120,8 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Writes that wait, commits so far, writes in them."""
+    """Commits so far, writes in them, and who waits for more."""
 
-    waiting: int
     commits: int
     writes: int
     unanswered: int = 0

@@ -235,7 +235,6 @@ class PostgresStore:
             sizes.observe_many(1, writer.commits)
         waiting = [desk.unanswered() for desk in (self._batch_desk, self._unit_desk)]
         return Load(
-            self._batches.jobs.qsize() + self._units.qsize(),
             commits,
             writes,
             sum(count for count, _ in waiting),

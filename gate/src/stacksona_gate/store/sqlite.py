@@ -165,7 +165,6 @@ class SQLiteStore:
         writer = self._writer
         unanswered, oldest = self._desks.unanswered()
         return Load(
-            writer.waiting,
             writer.commits,
             writer.committed_jobs,
             unanswered,

@@ -73,11 +73,6 @@ class Writer(threading.Thread):
         if self._rows is not None:
             self._rows.close()
 
-    @property
-    def waiting(self) -> int:
-        """Hand-overs in the queue, each of one turn of an event loop."""
-        return self.jobs.qsize()
-
     def _write(self, batch: list[Job]) -> None:
         changes: list[Change] = []
         begun = time.perf_counter()

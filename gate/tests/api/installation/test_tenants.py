@@ -160,7 +160,7 @@ async def test_in_a_suspended_workspace_every_key_is_refused_and_nothing_decided
     assert (redeemed.status_code, redeemed.json()["code"]) == (403, "workspace_suspended")
     assert (await admin.get("/api/admin/agents")).status_code == 403
     assert (await browser.get("/api/review/threads")).status_code == 401
-    assert await w.read(lambda tx: tx.requests.newest_of_task("other", w.agent.id, "task-1")) is None
+    assert await w.read(lambda tx: tx.readings.find("other", w.agent.id, task_id="task-1")) is None
     assert (await office.house.ada.get("/api/admin/agents")).status_code == 200
     await office.http.delete(f"{TENANTS}/other/suspension")
     assert (await agent.post(ASK, json=refund(100))).status_code == 200

@@ -91,14 +91,6 @@ class RequestQueries:
     def lock_thread(self, tenant_id: str, thread_id: str) -> Request | None:
         return self._of_thread(tenant_id, thread_id, self._rows.for_update)
 
-    def newest_of_task(self, tenant_id: str, agent_id: str, task_id: str) -> Request | None:
-        return self._one(
-            "WHERE tenant_id = $1 AND agent_id = $2 AND task_id = $3 ORDER BY seq DESC LIMIT 1",
-            tenant_id,
-            agent_id,
-            task_id,
-        )
-
     def update(self, request: Request, *, was_status: str, was_revision: int) -> bool:
         values = [getattr(request, name) for name in _MOVING]
         REQUESTS.seal(self._rows, request.tenant_id, values, _MOVING_SEALED)
