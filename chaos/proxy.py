@@ -46,6 +46,8 @@ class Proxy:
 
     port: int
     target: int
+    host: str = "127.0.0.1"
+    """Of the target."""
     reads_postgresql: bool = False
     delay: float = 0.0
     is_cut: bool = False
@@ -107,7 +109,12 @@ class Proxy:
             await self._flows.wait()
         return not link.is_forgotten
 
+    def asks(self) -> Filter:
+        """What becomes of the bytes to the target, on one connection."""
+        return lambda data: data
+
     def filter(self) -> Filter:
+        """What becomes of the bytes from it."""
         if not self.reads_postgresql:
             return lambda data: data
         return NotificationFilter(lambda: self.loses_notifications, self._count_lost)
@@ -131,23 +138,24 @@ class _Link:
     async def run(self) -> None:
         with contextlib.suppress(OSError, TimeoutError):
             await self._proxy.passing(b"", self)
-            opening = asyncio.open_connection("127.0.0.1", self._proxy.target)
+            opening = asyncio.open_connection(self._proxy.host, self._proxy.target)
             reader, writer = await asyncio.wait_for(opening, CONNECT_SECONDS)
             self._far = writer
             near_reader, near_writer = self._near
             await asyncio.gather(
-                self._pump(near_reader, writer, lambda data: data),
+                self._pump(near_reader, writer, self._proxy.asks()),
                 self._pump(reader, near_writer, self._proxy.filter()),
             )
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, changed: Filter) -> None:
         while True:
             data = await reader.read(CHUNK)
+            passes = await self._proxy.passing(data, self)  # an end is told no sooner than bytes are
             if self.is_forgotten and reader is not self._near[0]:
                 return  # the near end is never told
             if not data:
                 break
-            if await self._proxy.passing(data, self):
+            if passes:
                 writer.write(changed(data))
                 await writer.drain()
         self.abort()

@@ -13,8 +13,8 @@ from typing import Final
 import pytest
 from gate.tests.cli.processes import COMMAND, Json, call, running
 from gate.tests.faults.crowd import PATIENCE, RESUME_SECONDS, TRIES, untrue
-from gate.tests.faults.network import Network, network
 from gate.tests.faults.sites import SOUND, Site, answers, site
+from gate.tests.network import Network, network
 from gate.tests.outbox import until
 from gate.tests.ports import free_port
 from gate.tests.postgres import USER
@@ -40,7 +40,7 @@ def hung(servers: Pair, way: Network) -> None:
 
 
 def cut(servers: Pair, way: Network) -> None:
-    way.cut()
+    way.hold()
 
 
 CASES: Final = {"18 killed": (18, killed), "18 hung": (18, hung), "15 cut": (15, cut), "15 killed": (15, killed)}
