@@ -16,7 +16,7 @@ from typing import Any, Final
 import psycopg
 from gate.tests.docs.pages import blocks, page
 from gate.tests.ports import free_port
-from gate.tests.postgres import DEBIAN, as_user, environment, require, unprivileged
+from gate.tests.postgres import DEBIAN, as_user, environment, require, shell, unprivileged
 from gate.tests.replication import kill_all, processes_of
 from gate.tests.watchman import new_folder
 
@@ -107,19 +107,7 @@ class Cluster:
 
     def shell(self, number: int, text: str) -> str:
         """Raises what went wrong."""
-        done = subprocess.run(
-            ["bash", "-euc", text],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-            cwd="/",
-            env=self.named(number),
-            **as_user(),
-        )
-        if done.returncode != 0:
-            raise RuntimeError(f"{text}\n{done.stdout}{done.stderr}")
-        return str(done.stdout)
+        return shell(text, self.named(number))
 
     def members(self) -> dict[int, dict[str, Any]]:
         """What ``patronictl list`` says of each server."""

@@ -12,7 +12,7 @@ import secrets
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -132,6 +132,23 @@ def as_user() -> dict[str, Any]:
         return {}
     user, group = unprivileged()
     return {"user": user, "group": group, "extra_groups": []}
+
+
+def shell(text: str, named: Mapping[str, str]) -> str:
+    """What a server's commands printed, with these variables. Raises what went wrong."""
+    done = subprocess.run(
+        ["bash", "-euc", text],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd="/",
+        env=environment() | dict(named),
+        **as_user(),
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"{text}\n{done.stdout}{done.stderr}")
+    return str(done.stdout)
 
 
 def require(*needed: Path) -> None:

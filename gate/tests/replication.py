@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,7 +16,7 @@ import psycopg
 from gate.tests.docs.pages import blocks, page
 from gate.tests.factories import PATIENCE
 from gate.tests.ports import free_port
-from gate.tests.postgres import USER, as_user, environment, programs, unprivileged
+from gate.tests.postgres import USER, programs, shell, unprivileged
 from gate.tests.watchman import new_folder
 
 PAGE: Final = "docs/how-to/failover.md"
@@ -75,19 +74,7 @@ class Pair:
             "PGDATABASE": USER,
             "PATH": f"{self.programs}:{os.environ['PATH']}",
         }
-        done = subprocess.run(
-            ["bash", "-euc", text],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-            cwd="/",
-            env=environment() | named,
-            **as_user(),
-        )
-        if done.returncode != 0:
-            raise RuntimeError(f"{text}\n{done.stdout}{done.stderr}")
-        return str(done.stdout)
+        return shell(text, named)
 
     def ask(self, number: int, sql: str) -> str:
         """What a query says, as an administrator, directly at one of the servers."""
