@@ -20,6 +20,7 @@ from stacksona_gate.service.agents import AgentChange
 from stacksona_gate.service.requests import Ask
 from stacksona_gate.service.sweeping import LEAST_SECONDS, MOST, MOST_SECONDS, keep_sweeping, sweep, sweep_some
 from stacksona_gate.store.base import DELIVERIES, Change, Load
+from stacksona_gate.telemetry.measures import SIZES, Histogram
 
 DAY = 86_400
 
@@ -227,8 +228,13 @@ async def test_while_others_write_a_sweep_rests_and_alone_it_does_not(
     assert rests == []
     await threads(w, 2 * MOST)
     w.clock.advance(DAY)
-    loads = iter(range(0, 1000, 10))
-    monkeypatch.setattr(w.store, "load", lambda: Load(0, 0, next(loads)))
+    alone, others = w.store.load(), Histogram(SIZES)
+
+    def busy() -> Load:
+        others.observe(10)
+        return replace(alone, batch_sizes=others)
+
+    monkeypatch.setattr(w.store, "load", busy)
     await sweep(w.gate)
     assert len(rests) == 2
     assert all(seconds > 0 for seconds in rests)

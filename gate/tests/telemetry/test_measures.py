@@ -32,9 +32,3 @@ def test_several_threads_histograms_add_up() -> None:
     total = summed([of(0.05), of(0.5, 9.0)], (0.1, 1.0))
     assert total.counts == [1, 1, 1]
     assert total.total == pytest.approx(9.55)
-
-
-def test_many_of_one_size_count_as_one_by_one() -> None:
-    made = Histogram((1, 2))
-    made.observe_many(1, 5)
-    assert (made.counts, made.total) == ([5, 0, 0], 5)

@@ -7,7 +7,7 @@ never rolls back, never waits. Times are microseconds, ids are text, JSON is tex
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
 from stacksona_gate.domain.approvals import Redeemed, Redemption, Refused
@@ -44,7 +44,7 @@ from stacksona_gate.store.requests import (
     Submission as Submission,
     Submitted as Submitted,
 )
-from stacksona_gate.telemetry.measures import SIZES, USUAL, Histogram
+from stacksona_gate.telemetry.measures import Histogram
 from stacksona_gate.telemetry.spans import Spans
 
 T = TypeVar("T")
@@ -120,20 +120,27 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Commits so far, writes in them, and who waits for more."""
+    """What was committed so far, and who waits for more."""
 
-    commits: int
-    writes: int
-    unanswered: int = 0
+    batch_sizes: Histogram
+    """Writes in each commit."""
+    commit_seconds: Histogram
+    unanswered: int
     """Writes handed over whose callers still wait."""
-    oldest_seconds: float = 0.0
+    oldest_seconds: float
     """How long the first of those does."""
-    batch_sizes: Histogram = field(default_factory=lambda: Histogram(SIZES))
-    commit_seconds: Histogram = field(default_factory=lambda: Histogram(USUAL))
-    connections: int = 0
+    connections: int
     """That this process has open."""
-    database: str = ""
+    database: str
     """``sqlite`` or ``postgresql``."""
+
+    @property
+    def commits(self) -> int:
+        return sum(self.batch_sizes.counts)
+
+    @property
+    def writes(self) -> int:
+        return int(self.batch_sizes.total)
 
 
 Watcher = Callable[[Sequence[Change]], None]

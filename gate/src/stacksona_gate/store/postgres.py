@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 from stacksona_gate.domain.approvals import Redeemed, Redemption, Refused
 from stacksona_gate.domain.errors import Invalid, Unavailable
 from stacksona_gate.store.base import Change, Load, RedemptionEntries, Stale, Submission, Submitted, Tx, Watcher
+from stacksona_gate.store.commits import Commits
 from stacksona_gate.store.content import Content
 from stacksona_gate.store.evidence import Wrapping
 from stacksona_gate.store.jobs import COMMIT_SECONDS, Desks, Jobs, Unit
@@ -223,27 +224,23 @@ class PostgresStore:
         return done
 
     def trace(self, spans: Spans | None) -> None:
-        writers: list[Batches | Units] = [self._batches, *self._writers]
-        for writer in writers:
-            writer.spans = spans
+        for commits in self._commits():
+            commits.spans = spans
 
     def load(self) -> Load:
-        commits = self._batches.commits + sum(writer.commits for writer in self._writers)
-        writes = self._batches.committed_jobs + sum(writer.commits for writer in self._writers)
-        sizes = summed([self._batches.batch_sizes], SIZES)
-        for writer in self._writers:
-            sizes.observe_many(1, writer.commits)
+        commits = self._commits()
         waiting = [desk.unanswered() for desk in (self._batch_desk, self._unit_desk)]
         return Load(
-            commits,
-            writes,
+            summed([one.sizes for one in commits], SIZES),
+            summed([one.seconds for one in commits], USUAL),
             sum(count for count, _ in waiting),
             max(age for _, age in waiting),
-            sizes,
-            summed([self._batches.commit_seconds, *(writer.commit_seconds for writer in self._writers)], USUAL),
             sum(line.is_open for line in tuple(self._lines)),
             "postgresql",
         )
+
+    def _commits(self) -> list[Commits]:
+        return [self._batches.commits, *(writer.commits for writer in self._writers)]
 
     def _require_open(self) -> None:
         if not self._open:

@@ -13,11 +13,10 @@ from typing import Any, Final
 from stacksona_gate.domain.errors import Conflict, GateError, Unavailable
 from stacksona_gate.store.base import Change, Submission
 from stacksona_gate.store.batches import redeem_batch, submit_batch
+from stacksona_gate.store.commits import Commits
 from stacksona_gate.store.jobs import Job, Jobs, Unit, answer, asked_in, take
 from stacksona_gate.store.postgres_connection import HELD, WATCHED, ConfigurationNeeded, PostgresRows
 from stacksona_gate.store.postgres_transactions import Line, is_undone_by_another
-from stacksona_gate.telemetry.measures import SIZES, USUAL, Histogram
-from stacksona_gate.telemetry.spans import Spans
 from stacksona_gate.telemetry.trace import CURRENT
 
 TRIES: Final = 30
@@ -36,11 +35,7 @@ class Batches(threading.Thread):
     def __init__(self, line: Line, publish: Publish) -> None:
         super().__init__(name="gate-writer", daemon=True)
         self.jobs: Jobs = queue.SimpleQueue()
-        self.commits = 0
-        self.committed_jobs = 0
-        self.batch_sizes = Histogram(SIZES)
-        self.commit_seconds = Histogram(USUAL)
-        self.spans: Spans | None = None
+        self.commits = Commits()
         self._line = line
         self._publish = publish
 
@@ -72,13 +67,7 @@ class Batches(threading.Thread):
                     return _fail(batch, _told(error))
                 _pause(number)
                 continue
-            self.commits += 1
-            self.committed_jobs += len(batch)
-            self.batch_sizes.observe(len(batch))
-            took = time.perf_counter() - begun
-            self.commit_seconds.observe(took)
-            if self.spans is not None:
-                self.spans.committed([job.trace for job in batch], took)
+            self.commits.add(batch, begun)
             for job, result in zip(batch, results, strict=True):
                 job.result = result
             return changes
@@ -121,9 +110,7 @@ class Units(threading.Thread):
 
     def __init__(self, jobs: Jobs, line: Line, publish: Publish, *, number: int) -> None:
         super().__init__(name=f"gate-unit-{number}", daemon=True)
-        self.commits = 0
-        self.commit_seconds = Histogram(USUAL)
-        self.spans: Spans | None = None
+        self.commits = Commits()
         self._jobs = jobs
         self._line = line
         self._publish = publish
@@ -147,11 +134,7 @@ class Units(threading.Thread):
         except Exception as error:
             job.error = error
         else:
-            self.commits += 1
-            took = time.perf_counter() - begun
-            self.commit_seconds.observe(took)
-            if self.spans is not None:
-                self.spans.committed([job.trace], took)
+            self.commits.add([job], begun)
             if changes:
                 self._publish(changes)
         answer([job])

@@ -24,6 +24,7 @@ from stacksona_gate.store.migrate import apply_migrations
 from stacksona_gate.store.queries.transaction import SqlTx
 from stacksona_gate.store.sqlite_connection import BUSY_MILLISECONDS, DIALECT, SQLiteRows, mapped_errors, turn
 from stacksona_gate.store.sqlite_writer import Writer
+from stacksona_gate.telemetry.measures import SIZES, USUAL, summed
 from stacksona_gate.telemetry.spans import Spans
 
 T = TypeVar("T")
@@ -159,18 +160,16 @@ class SQLiteStore:
         return []
 
     def trace(self, spans: Spans | None) -> None:
-        self._writer.spans = spans
+        self._writer.commits.spans = spans
 
     def load(self) -> Load:
-        writer = self._writer
+        commits = self._writer.commits
         unanswered, oldest = self._desks.unanswered()
         return Load(
-            writer.commits,
-            writer.committed_jobs,
+            summed([commits.sizes], SIZES),
+            summed([commits.seconds], USUAL),
             unanswered,
             oldest,
-            writer.batch_sizes,
-            writer.commit_seconds,
             len(self._readers) + 1,
             "sqlite",
         )

@@ -18,12 +18,11 @@ import apsw
 from stacksona_gate.domain.errors import Unavailable
 from stacksona_gate.store.base import DELIVERIES, Change, Submission, Tx
 from stacksona_gate.store.batches import redeem_batch, submit_batch
+from stacksona_gate.store.commits import Commits
 from stacksona_gate.store.jobs import Job, Jobs, answer, asked_in, take
 from stacksona_gate.store.queries.tenants import CONFIGURATION
 from stacksona_gate.store.queries.transaction import SqlTx
 from stacksona_gate.store.sqlite_connection import SQLiteRows, mapped_errors
-from stacksona_gate.telemetry.measures import SIZES, USUAL, Histogram
-from stacksona_gate.telemetry.spans import Spans
 from stacksona_gate.telemetry.trace import CURRENT
 
 IDLE_SECONDS: Final = 0.25
@@ -46,11 +45,7 @@ class Writer(threading.Thread):
         """``reached``: told before and after a commit that decides about something to be sent."""
         super().__init__(name="gate-writer", daemon=True)
         self.jobs: Jobs = queue.SimpleQueue()
-        self.commits = 0
-        self.committed_jobs = 0
-        self.batch_sizes = Histogram(SIZES)
-        self.commit_seconds = Histogram(USUAL)
-        self.spans: Spans | None = None
+        self.commits = Commits()
         self._open_rows = open_rows
         self._publish = publish
         self._reached = reached
@@ -93,13 +88,7 @@ class Writer(threading.Thread):
                 self._audit_seq, self._config_versions = seen
             if any(change.request_id == CONFIGURATION for change in rows.changes):
                 rows.forget_keys()  # another key may be in use
-            self.commits += 1
-            self.committed_jobs += len(batch)
-            self.batch_sizes.observe(len(batch))
-            took = time.perf_counter() - begun
-            self.commit_seconds.observe(took)
-            if self.spans is not None:
-                self.spans.committed([job.trace for job in batch], took)
+            self.commits.add(batch, begun)
             changes += rows.changes
         except BaseException as error:
             self._roll_back()

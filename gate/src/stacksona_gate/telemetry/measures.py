@@ -36,11 +36,6 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
-    def observe_many(self, value: float, count: int) -> None:
-        """As ``observe``, that often."""
-        self.counts[bisect_left(self.bounds, value)] += count
-        self.total += value * count
-
     def add(self, other: Histogram) -> Histogram:
         """Takes in what another thread counted, by the same bounds."""
         self.counts = [mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)]
