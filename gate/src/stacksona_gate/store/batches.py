@@ -69,9 +69,18 @@ def _replays(rows: Rows, submissions: Sequence[Submission]) -> Kept:
 def _hold_near_midnight(rows: Rows, asked: Mapping[str, Sequence[Submission]]) -> None:
     """Keys are kept by day, and one of a day is no other's twin: where two nodes may be on two sides of midnight, who
     sends the same key waits for the other, and then finds what it was answered."""
-    calls = [(tenant_id, call) for tenant_id, sent in asked.items() for call in sent]
-    if any(min(call.request.created_at % DAY, -call.request.created_at % DAY) < CLOCKS_APART for _, call in calls):
-        rows.alone(*{f"retry {tenant_id} {call.idempotency.scope}" for tenant_id, call in calls if call.idempotency})
+    if any(
+        min(call.request.created_at % DAY, -call.request.created_at % DAY) < CLOCKS_APART
+        for calls in asked.values()
+        for call in calls
+    ):
+        scopes = [
+            f"retry {tenant_id} {call.idempotency.scope}"
+            for tenant_id, calls in asked.items()
+            for call in calls
+            if call.idempotency is not None
+        ]
+        rows.alone(*set(scopes))
 
 
 def _earlier(rows: Rows, submission: Submission, versions: dict[str, int], kept: Kept) -> Submitted | None:
