@@ -119,5 +119,6 @@ async def test_what_a_node_held_counts_no_more_at_its_end_though_its_leases_cann
         async with background(gate, holds):
             await until(is_told)
             with closing(apsw.Connection(str(path))) as connection:
+                connection.set_busy_timeout(round(PATIENCE * 1000))
                 connection.execute("CREATE TRIGGER stuck BEFORE UPDATE ON leases BEGIN SELECT RAISE(ABORT, 'no'); END")
         assert await said() == (1, [])

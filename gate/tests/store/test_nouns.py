@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -273,9 +274,10 @@ async def test_the_same_key_with_another_body_is_a_mismatch_and_writes_nothing(w
     assert await w.read(lambda tx: tx.requests.find(TENANT, made.request.id)) is None
 
 
-async def test_the_load_counts_commits_and_writes(w: World) -> None:
+@pytest.mark.parametrize("written", [World.ask, World.rotate], ids=["decision", "unit"])
+async def test_the_load_counts_commits_and_writes(w: World, written: Callable[[World], Awaitable[object]]) -> None:
     before = w.store.load()
-    await w.ask()
+    await written(w)
     after = w.store.load()
     assert (after.commits - before.commits, after.writes - before.writes, after.unanswered) == (1, 1, 0)
 
