@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from gate.tests.docs.pages import ROOT
+from gate.tests.watchman import mark
 
 
 def processes_in(folder: Path) -> list[str]:
@@ -34,7 +35,7 @@ def test_a_run_that_is_told_to_end_leaves_nothing_behind(tmp_path: Path) -> None
     history, place = tmp_path / "out/sqlite/history.jsonl", tmp_path / "place"
     place.mkdir()
     command = [sys.executable, "-m", "chaos", "--database", "sqlite", "--minutes", "5", "--out", str(tmp_path / "out")]
-    run = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"TMPDIR": str(place)})
+    run = subprocess.Popen(command, cwd=ROOT, env=os.environ | mark() | {"TMPDIR": str(place)})
     try:
         deadline = time.monotonic() + PATIENCE
         while not (history.exists() and b'"submit"' in history.read_bytes()):
