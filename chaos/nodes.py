@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -42,6 +43,8 @@ class Node:
     crashes: list[str] = field(default_factory=list)
     """How it ended by itself after it had served."""
     _has_served: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    """Held by whoever starts or ends it: what one of them looked at holds until it is done."""
 
     @property
     def name(self) -> str:
@@ -52,6 +55,10 @@ class Node:
         return self.process is not None and self.process.poll() is None
 
     def start(self) -> None:
+        with self._lock:
+            self._start()
+
+    def _start(self) -> None:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("STACKSONA_")}
         settings = {
             "STACKSONA_SECRET_KEY": ROOT_SECRET,
@@ -70,20 +77,20 @@ class Node:
 
     def look(self) -> None:
         """Starts it again when it is gone and ought to be there, as whoever supervises it would."""
-        if not self.is_wanted:
-            return
-        if self.is_running:
-            self._has_served = self._has_served or answers(self.port)
-            return
-        if self._has_served and self.process is not None:
-            self.crashes.append(f"{self.name} ended by itself with {self.process.returncode}")
-        self.start()
+        with self._lock:
+            if self.is_wanted and not self.is_running:
+                if self._has_served and self.process is not None:
+                    self.crashes.append(f"{self.name} ended by itself with {self.process.returncode}")
+                self._start()
+        if self.is_running and not self._has_served:
+            self._has_served = answers(self.port)
 
     def kill(self) -> None:
-        self.is_wanted = False
-        if self.is_running and self.process is not None:
-            self.process.kill()
-            self.process.wait(END_SECONDS)
+        with self._lock:
+            self.is_wanted = False
+            if self.is_running and self.process is not None:
+                self.process.kill()
+                self.process.wait(END_SECONDS)
 
     def signal(self, number: signal.Signals) -> None:
         if self.is_running and self.process is not None:
@@ -91,16 +98,17 @@ class Node:
 
     def end(self) -> int | None:
         """As a stop by its supervisor. The exit code; None when it was not running."""
-        self.is_wanted = False
-        if self.process is None or not self.is_running:
-            return None
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            return self.process.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait(END_SECONDS)
-            return -int(signal.SIGKILL)
+        with self._lock:
+            self.is_wanted = False
+            if self.process is None or not self.is_running:
+                return None
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                return self.process.wait(END_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait(END_SECONDS)
+                return -int(signal.SIGKILL)
 
 
 def answers(port: int, path: str = "/healthz") -> bool:
