@@ -147,8 +147,8 @@ def fill(prepared: Prepared, number: int) -> None:
         for future in waiting:
             future.result()
     _go_on_after_highest(prepared)
-    asyncio.run(_end(prepared, past))
     _sync(prepared)
+    asyncio.run(_end(prepared, past))  # as a gate that keeps its time: it does not wait for the disk to take all that
 
 
 def _insert(free: queue.SimpleQueue[FillRows], made: Batch) -> None:
