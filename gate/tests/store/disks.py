@@ -20,6 +20,8 @@ class Disk(apsw.VFS):
         self.flowing.set()
         self.waiting = threading.Event()
         self.failed = threading.Event()
+        self.reads = 0
+        """Pages of the file, and what else is read."""
         super().__init__(name, "")
 
     def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:
@@ -61,6 +63,7 @@ class _File(apsw.VFSFile):
 
     def xRead(self, amount: int, offset: int) -> bytes:
         self._disk.check("read")
+        self._disk.reads += 1
         return super().xRead(amount, offset)
 
     def xSync(self, flags: int) -> None:

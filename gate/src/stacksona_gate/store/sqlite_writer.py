@@ -52,7 +52,7 @@ class Writer(threading.Thread):
         self._rows: SQLiteRows | None = None
         self._tx: Tx | None = None
         self._data_version = -1
-        self._audit_seq = 0
+        self._audit_seq: int | None = None
         self._unseen = 0
         self._config_versions: dict[str, int] = {}
 
@@ -128,18 +128,13 @@ class Writer(threading.Thread):
         CURRENT.set(None)
 
     def _foreign_changes(self, rows: SQLiteRows) -> list[Change]:
-        """What other processes committed since this one last looked; the audit log is the list of it."""
+        """What other processes committed since this one last looked; the audit log is the list of it. At first, nothing
+        has been told that could be wrong by now."""
         version = rows.data_version()
         if version == self._data_version:
             return []
-        first, self._data_version = self._data_version == -1, version
-        changes = [
-            Change(row[0], row[1])
-            for row in rows.all(
-                "SELECT tenant_id, request_id FROM audit WHERE seq > $1 AND thread_id IS NOT NULL", self._audit_seq
-            )
-            if not first
-        ]
+        self._data_version = version
+        changes = [] if self._audit_seq is None else _told_since(rows, self._audit_seq)
         for tenant_id, config_version in rows.all("SELECT id, config_version FROM tenants"):
             if self._config_versions.get(tenant_id) != config_version:
                 changes.append(Change(tenant_id, CONFIGURATION))
@@ -186,6 +181,11 @@ class Writer(threading.Thread):
                 self._rows.execute("ROLLBACK")
         except (apsw.Error, OSError):
             self._rows, self._tx = None, None
+
+
+def _told_since(rows: SQLiteRows, seq: int) -> list[Change]:
+    sql = "SELECT tenant_id, request_id FROM audit WHERE seq > $1 AND thread_id IS NOT NULL"
+    return [Change(tenant_id, request_id) for tenant_id, request_id in rows.all(sql, seq)]
 
 
 def _run_list(rows: SQLiteRows, jobs: list[Job], operation: Callable[[list[Any]], Sequence[Any]]) -> None:

@@ -71,7 +71,7 @@ def guarded(gate: Gate, pages: Pages, endpoint: Endpoint) -> Endpoint:
         except Exception:
             log.exception("fault in a page")
             fault = GateError("The gate has a fault here; its log says more.", code="fault")
-            return await error_page(gate, pages, request, fault)
+            return await _page(pages, None, fault)  # who asks is not looked up: the fault may be there
 
     return answer
 
@@ -89,8 +89,11 @@ def missing_page(gate: Gate, pages: Pages) -> ASGIApp:
 
 async def error_page(gate: Gate, pages: Pages, request: Request, error: GateError) -> Response:
     """A refusal that a person can act on."""
+    return await _page(pages, await _known(gate, request), error)
+
+
+async def _page(pages: Pages, person: Person | None, error: GateError) -> Response:
     status = status_of(error)
-    person = await _known(gate, request)
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
     title = TITLES.get(status, "Something went wrong")
     return await pages.page(
