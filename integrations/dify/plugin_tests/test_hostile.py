@@ -170,7 +170,7 @@ def test_an_object_is_taken_as_it_is(plugin: LocalPlugin, credentials: Json) -> 
 def test_a_key_that_comes_back_in_an_answer_is_not_shown(plugin: LocalPlugin, site: Site) -> None:
     """An agent that puts its own key into a question gets it back without it."""
     credentials = site.credentials()
-    payload = json.dumps({"amount": 500, "note": credentials["api_key"]})
+    payload = json.dumps({"amount": 40, "note": credentials["api_key"]})
     with pytest.raises(PluginFault) as fault:
-        ask(plugin, credentials, payload=payload.replace("500", "40"))
+        ask(plugin, credentials, payload=payload)
     assert credentials["api_key"] not in json.dumps(fault.value.error)
