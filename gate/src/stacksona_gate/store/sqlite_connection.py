@@ -26,7 +26,7 @@ DIALECT: Final = {
     " INSERT INTO log_leaves (seq, tenant_id) VALUES (NEW.seq, NEW.tenant_id); END",
 }
 BUSY_MILLISECONDS: Final = 5000
-CACHE_KIBIBYTES: Final = 8192
+CACHE_KIBIBYTES: Final = 2048
 """Little on purpose: at a commit in which a page of an index was split, SQLite goes through all that it keeps."""
 ROWS_MOST: Final = 64
 """Rows per statement: its text stays under what the driver keeps prepared."""
