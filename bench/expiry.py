@@ -7,7 +7,6 @@ measurement of its own, and would go on into the windows without expiry.
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import batched
@@ -22,6 +21,7 @@ from bench.loader import Loader, Run
 from bench.prepare import Prepared, prepare, question, request_template, settings_for
 from bench.processes import Server, serving, settle
 from bench.report import BenchBroken, Line, percentile, ratios, spread
+from bench.waiting import until
 from stacksona_gate.domain.audit import COMMAND_LINE
 from stacksona_gate.domain.ids import FIRST_TENANT
 from stacksona_gate.domain.times import SECOND
@@ -120,13 +120,9 @@ def _arm(database: Path, seconds: int) -> None:
 
 def _drained(database: Path) -> float:
     """Seconds until nothing that is overdue waits any more. Raises BenchBroken."""
-    begun = time.perf_counter()
-    while time.perf_counter() < begun + _DRAIN_SECONDS:
-        overdue = "SELECT COUNT(*) FROM requests WHERE status = 'pending_review' AND expires_at <= ?"
-        if not _number(database, overdue, system_clock()):
-            return time.perf_counter() - begun
-        time.sleep(0.02)
-    raise BenchBroken(f"threads whose time was over still waited {_DRAIN_SECONDS:.0f} s later")
+    overdue = "SELECT COUNT(*) FROM requests WHERE status = 'pending_review' AND expires_at <= ?"
+    what = "the end of threads whose time is over"
+    return until(lambda: not _number(database, overdue, system_clock()), what, seconds=_DRAIN_SECONDS, every=0.02)
 
 
 def _check(prepared: Prepared, number: int) -> None:

@@ -132,9 +132,9 @@ def _pages(over: Grown, server: Server, loader: Loader, pages: int) -> list[Line
     quiet = _page_times(server.port, first, pages)
     other = _page_times(server.port, rejected, pages, seconds=10)
     busy_text = request_template(server.port, over.grown.keys[0])
-    load = Thread(target=loader.run, args=(server.port, busy_text, _CALLERS, 6))
+    load, before = Thread(target=loader.run, args=(server.port, busy_text, _CALLERS, 6)), server.told("decisions_total")
     load.start()
-    time.sleep(1)  # of the load, so that no page is asked before it
+    server.wait_for_load(_CALLERS, before)
     busy = _page_times(server.port, first, pages, seconds=4)
     load.join()
     told = f"inbox's first page, {over.shown}, {over.requests:,}"

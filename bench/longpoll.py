@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import batched
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,7 @@ from bench.prepare import Prepared, get_text, post_text, prepare, request_templa
 from bench.processes import Server, serving, settle
 from bench.report import BenchBroken, Line, Spread, percentile, ratios, spread
 from bench.speed import aimed
+from bench.waiting import until
 from bench.wire import Line as Wire, connect
 
 WAITERS: Final = 5000
@@ -111,7 +113,7 @@ async def _measure(prepared: Prepared, server: Server, clicks: int, decide: Call
     await _read_all(waiters, server.port)
     await asyncio.to_thread(settle, server)
     before = server.resident_bytes()
-    await _wait_all(waiters, server.port)
+    await _wait_all(waiters, server)
     await asyncio.to_thread(settle, server)
     kilobytes = (server.resident_bytes() - before) / WAITERS / 1024
     decisions = await asyncio.to_thread(decide)
@@ -154,22 +156,14 @@ async def _read_all(waiters: Sequence[Waiter], port: int) -> None:
     wire.close()
 
 
-async def _wait_all(waiters: Sequence[Waiter], port: int) -> None:
+async def _wait_all(waiters: Sequence[Waiter], server: Server) -> None:
     """Connects everybody; returns when the server holds them all."""
     for group in batched(waiters, _AT_ONCE):
-        for waiter, wire in zip(group, await asyncio.gather(*(connect(port) for _ in group)), strict=True):
+        for waiter, wire in zip(group, await asyncio.gather(*(connect(server.port) for _ in group)), strict=True):
             waiter.wire = wire
-            waiter.decision = asyncio.create_task(_decided(waiter, wire, port))
-    wire = await connect(port)
-    for _ in range(100):
-        _, metrics = await wire.ask(get_text(port, "/metrics"))
-        held = next(line for line in metrics.decode().splitlines() if line.startswith("stacksona_gate_held_answers "))
-        if float(held.split()[1]) >= WAITERS:
-            break
-        await asyncio.sleep(0.1)
-    else:
-        raise BenchBroken(f"not everybody waits: {held}")
-    wire.close()
+            waiter.decision = asyncio.create_task(_decided(waiter, wire, server.port))
+    held = partial(until, lambda: server.told("held_answers") >= WAITERS, "everybody's waiting", seconds=60, every=0.1)
+    await asyncio.to_thread(held)
 
 
 async def _decided(waiter: Waiter, wire: Wire, port: int) -> str:

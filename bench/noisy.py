@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +21,8 @@ QUIET: Final = 4
 PAUSE: Final = 0.02
 """Seconds on average for which each of them thinks between two questions: quiet callers do not use the machine up."""
 LOUD: Final = 64
-_LEAD_SECONDS: Final = 1
-"""The flood begins before the quiet callers do, and ends after them."""
+_OUTLASTS_SECONDS: Final = 2
+"""The flood is there when the quiet callers begin, and goes on for a moment after them."""
 
 
 @dataclass(slots=True)
@@ -84,9 +83,10 @@ def _run(
     if not beside:
         side.alone.append(loaders[0].run_paced(server.port, quiet, QUIET, seconds, PAUSE))
         return
+    before = server.told("decisions_total")
     with ThreadPoolExecutor(1) as pool:
-        flood = pool.submit(loaders[1].run, server.port, loud, LOUD, seconds + 2 * _LEAD_SECONDS)
-        time.sleep(_LEAD_SECONDS)  # of the flood
+        flood = pool.submit(loaders[1].run, server.port, loud, LOUD, seconds + _OUTLASTS_SECONDS)
+        server.wait_for_load(LOUD, before)
         side.beside.append(loaders[0].run_paced(server.port, quiet, QUIET, seconds, PAUSE))
         side.flood.append(flood.result())
 

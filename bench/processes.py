@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import resource
 import shutil
 import signal
@@ -19,12 +20,14 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from bench.report import BenchBroken
+from bench.waiting import until
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 _DISK: Final = Path("/var/tmp")  # noqa: S108 - unlike /tmp never in memory, where a sync would cost nothing
 
 _REST_SECONDS: Final = 0.35
-"""Longer than the gate's rounds of sealing and of copying the write-ahead log into the file."""
+"""How long nothing is computed by what is at rest: longer than the gate's rounds of sealing and of copying the
+write-ahead log into the file."""
 _REST_SHARE: Final = 0.1
 """Of one processor: what rounds that find nothing to do may take."""
 _REST_MOST: Final = 120.0
@@ -59,8 +62,20 @@ class Server:
     def undone(self) -> float:
         """Writes that wait for the store, and entries that wait for the sealer, as the gate tells. Webhooks do not
         count: where nothing is sent they stay, and where they are sent the processor tells."""
-        told = dict(line.rsplit(" ", 1) for line in self._metrics().splitlines() if not line.startswith("#"))
-        return sum(float(told[f"stacksona_gate_{name}"]) for name in ("store_waiting", "log_unsealed"))
+        return self.told("store_waiting", "log_unsealed")
+
+    def told(self, *names: str) -> float:
+        """The gate's metrics of these names, with all their labels, added up. Raises BenchBroken where it has none."""
+        wanted = {f"stacksona_gate_{name}" for name in names}
+        found = [line.rpartition(" ") for line in self._metrics().splitlines() if re.split("[ {]", line)[0] in wanted]
+        if not found:
+            raise BenchBroken(f"the gate tells nothing of {', '.join(names)}")
+        return sum(float(value) for _, _, value in found)
+
+    def wait_for_load(self, callers: int, before: float) -> None:
+        """Returns when so many callers can have been answered since ``decisions_total`` was ``before``."""
+        wanted = before + callers
+        until(lambda: self.told("decisions_total") >= wanted, "the load", seconds=30, every=0.02)
 
     def _metrics(self) -> str:
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
@@ -79,14 +94,18 @@ class Busy(Protocol):
 def settle(*all_of: Busy) -> None:
     """Between two windows, so that the tail of one is not counted in the next: returns when none of them computes and
     nothing is undone. Raises BenchBroken when that does not come."""
-    end = time.perf_counter() + _REST_MOST
-    while time.perf_counter() < end:
-        before = sum(each.cpu_seconds() for each in all_of)
-        time.sleep(_REST_SECONDS)
-        used = sum(each.cpu_seconds() for each in all_of) - before
-        if used <= _REST_SHARE * _REST_SECONDS * len(all_of) and not sum(each.undone() for each in all_of):
-            return
-    raise BenchBroken(f"not at rest after {_REST_MOST:.0f} s: {used / _REST_SECONDS:.2f} of a processor in use")
+    since, before = time.perf_counter(), sum(each.cpu_seconds() for each in all_of)
+
+    def is_at_rest() -> bool:
+        nonlocal since, before
+        now = time.perf_counter()
+        if now - since < _REST_SECONDS:
+            return False
+        computed = sum(each.cpu_seconds() for each in all_of)
+        used, since, before = (computed - before) / (now - since), now, computed
+        return used <= _REST_SHARE * len(all_of) and not sum(each.undone() for each in all_of)
+
+    until(is_at_rest, "rest", seconds=_REST_MOST, every=_REST_SECONDS)
 
 
 def cpu_seconds(pid: int) -> float:
@@ -128,12 +147,18 @@ def running(command: Sequence[str], environment: dict[str, str] | None = None) -
 
 def wait_until_healthy(port: int, process: subprocess.Popen[bytes], *, seconds: float = 60.0) -> None:
     """Returns with the first 200 of /healthz. Raises BenchBroken."""
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end and process.poll() is None:
-        if _is_healthy(port):
-            return
-        time.sleep(0.002)
-    raise BenchBroken(f"the server did not come up: exit status {process.poll()}")
+
+    def is_up() -> bool:
+        require_running(process, "the server")
+        return _is_healthy(port)
+
+    until(is_up, "the server", seconds=seconds, every=0.002)
+
+
+def require_running(process: subprocess.Popen[bytes], what: str) -> None:
+    """Raises BenchBroken for a process that has ended."""
+    if process.poll() is not None:
+        raise BenchBroken(f"{what} did not come up: exit status {process.returncode}")
 
 
 def _is_healthy(port: int) -> bool:

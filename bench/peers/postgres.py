@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,8 +16,9 @@ from typing import Any, Final
 
 import psycopg
 
-from bench.processes import free_port
+from bench.processes import free_port, require_running
 from bench.report import BenchBroken
+from bench.waiting import until
 
 _USER: Final = "bench"
 _CONNECTIONS: Final = 300
@@ -66,12 +66,13 @@ def _started(programs: Path, folder: Path, port: int, address: str) -> Iterator[
 
 
 def _wait(address: str, process: subprocess.Popen[bytes]) -> None:
-    end = time.perf_counter() + 60
-    while time.perf_counter() < end and process.poll() is None:
+    def is_up() -> bool:
+        require_running(process, "PostgreSQL")
         with contextlib.suppress(psycopg.OperationalError), psycopg.connect(f"{address}/postgres"):
-            return
-        time.sleep(0.05)
-    raise BenchBroken(f"PostgreSQL did not come up: exit status {process.poll()}")
+            return True
+        return False
+
+    until(is_up, "PostgreSQL", seconds=60, every=0.05)
 
 
 def create_database(address: str, name: str) -> str:
