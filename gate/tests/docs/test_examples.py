@@ -5,10 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +15,6 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from gate.tests.cli.processes import (
-    COMMAND,
     Json,
     Running,
     call,
@@ -28,6 +25,7 @@ from gate.tests.cli.processes import (
     until,
 )
 from gate.tests.docs.pages import blocks, page
+from gate.tests.docs.shells import shell
 from gate.tests.ports import free_port
 
 pytestmark = pytest.mark.slow
@@ -67,21 +65,7 @@ class House:
         return [entry["private"]["outcome"]["value"] for entry in events]
 
     def shell(self, text: str, **environment: str) -> str:
-        done = subprocess.run(
-            ["bash", "-euc", text],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-            cwd=self.folder,
-            env={
-                **os.environ,
-                "PATH": f"{Path(COMMAND).parent}:{os.environ['PATH']}",
-                **self.environment,
-                **environment,
-            },
-        )
-        return done.stdout
+        return shell(text, self.folder, self.environment | environment)
 
 
 @pytest.fixture(scope="module")

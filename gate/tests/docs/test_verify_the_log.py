@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,6 +10,7 @@ from typing import Final
 import pytest
 from gate.tests.cli.processes import COMMAND, command, running
 from gate.tests.docs.pages import ROOT, blocks, page
+from gate.tests.docs.shells import shell
 from gate.tests.ports import free_port
 
 from stacksona_gate.domain.checkpoints import open_checkpoint
@@ -40,18 +38,7 @@ class Desk:
         return f"sqlite:///{self.folder}/gate.db"
 
     def shell(self, text: str, *, fails: int = 0) -> str:
-        search = f"{Path(COMMAND).parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-        done = subprocess.run(
-            ["bash", "-euc", text],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-            cwd=self.folder,
-            env={**os.environ, "PATH": search, "STACKSONA_DATABASE_URL": self.database},
-        )
-        assert done.returncode == fails, done
-        return done.stdout
+        return shell(text, self.folder, {"STACKSONA_DATABASE_URL": self.database}, fails=fails)
 
     def happen(self, name: str) -> None:
         """Something that the log records."""
