@@ -14,6 +14,7 @@ from stacksona_gate.domain.canonical import canonicalize
 from stacksona_gate.domain.ids import ulid
 from stacksona_gate.domain.tenants import NO_LIMITS, TenantLimits
 from stacksona_gate.domain.times import DAY
+from stacksona_gate.store.base import Tx
 from stacksona_gate.telemetry.measures import Measures
 from stacksona_gate.telemetry.spans import Spans
 
@@ -83,6 +84,11 @@ class Environment:
 
     def now(self) -> int:
         return self.clock()
+
+    def shared_now(self, tx: Tx) -> int:
+        """The time of day that all processes go by in what they leave to each other, such as leases and waits: by the
+        database's clock where there may be several machines."""
+        return tx.leases.now(self.now())
 
     def monotonic(self) -> float:
         """Seconds for deadlines inside this process; steps of the clock do not move it."""

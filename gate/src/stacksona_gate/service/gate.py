@@ -49,5 +49,4 @@ class Gate:
     async def earlier_now(self) -> int:
         """The time of day, by the database's clock where that is earlier: what is forgotten too early, by a node whose
         clock runs ahead, is forgotten for good. Raises Unavailable."""
-        own = self.env.now()
-        return min(own, await self.store.read(lambda tx: tx.leases.now(own)))
+        return min(self.env.now(), await self.store.read(self.env.shared_now))

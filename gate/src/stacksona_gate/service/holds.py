@@ -17,7 +17,6 @@ import msgspec
 from stacksona_gate.domain.errors import TooMany
 from stacksona_gate.domain.times import SECOND
 from stacksona_gate.service.gate import Gate
-from stacksona_gate.store.base import Tx
 
 TELL_SECONDS: Final = 0.5
 """Between two looks at what others hold."""
@@ -102,15 +101,11 @@ class SharedHolds:
     async def round(self) -> None:
         """Raises Unavailable. A process that holds little writes nothing."""
         await self._say(self._holds.worth_mentioning())
-        others = await self._gate.store.read(lambda tx: tx.nodes.list_others(self._name, self._time(tx)))
+        others = await self._gate.store.read(lambda tx: tx.nodes.list_others(self._name, self._gate.env.shared_now(tx)))
         elsewhere: Counter[str] = Counter()
         for held in others:
             elsewhere.update(_HELD.decode(held))
         self._holds.elsewhere = elsewhere
-
-    def _time(self, tx: Tx) -> int:
-        """All processes go by one clock in what they tell each other."""
-        return tx.leases.now(self._gate.env.now())
 
     async def _say(self, held: dict[str, int]) -> None:
         now = self._gate.env.now()
@@ -118,7 +113,9 @@ class SharedHolds:
         if held == self._said and (is_fresh or not held):
             return
         text = msgspec.json.encode(held).decode()
-        await self._gate.store.write(lambda tx: tx.nodes.say(self._name, text, self._time(tx), LASTS), holds=True)
+        await self._gate.store.write(
+            lambda tx: tx.nodes.say(self._name, text, self._gate.env.shared_now(tx), LASTS), holds=True
+        )
         self._said, self._said_at = held, now
 
     async def stop(self) -> None:

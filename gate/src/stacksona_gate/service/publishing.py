@@ -178,7 +178,7 @@ def _is_due(tx: Tx, tenant_id: str, now: int) -> bool:
 
 def begin_publication(tx: Tx, env: Environment, tenant_id: str, holder: str) -> Publication | None:
     """Takes the newest checkpoint to be published. None: another process does it, or there is nothing new."""
-    fence = tx.leases.take(_lease(tenant_id), holder, tx.leases.now(env.now()), LEASE_LASTS)
+    fence = tx.leases.take(_lease(tenant_id), holder, env.shared_now(tx), LEASE_LASTS)
     if fence is None:
         return None
     state, checkpoint = _state(tx, tenant_id), tx.log.newest(tenant_id)

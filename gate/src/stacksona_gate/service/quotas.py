@@ -200,11 +200,11 @@ class Quotas:
                 known.rate = share(known.limit, count, self._elsewhere.get(subject, 0), nodes.get(subject, 1))
 
     def _tell(self, tx: Tx, asked: Mapping[str, int]) -> None:
-        now = tx.leases.now(self.env.now())
+        now = self.env.shared_now(tx)
         tx.installations.tell_demands(self.node, asked, now=now, until=now + DEMAND_LASTS)
 
     def _list_told(self, tx: Tx) -> list[tuple[str, str, int]]:
-        return tx.installations.list_demands(tx.leases.now(self.env.now()))
+        return tx.installations.list_demands(self.env.shared_now(tx))
 
     @property
     def _is_limited(self) -> bool:

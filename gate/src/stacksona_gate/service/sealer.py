@@ -89,7 +89,7 @@ class Sealer:
             await self._gate.store.write(lambda tx, t=tenant_id: self._give_back(tx, t))  # type: ignore[misc]
 
     def _take(self, tx: Tx, tenant_id: str) -> int | None:
-        now = tx.leases.now(self._gate.env.now())
+        now = self._gate.env.shared_now(tx)
         return tx.leases.take(_lease(tenant_id), self._holder, now, LEASE_LASTS)
 
     def _give_back(self, tx: Tx, tenant_id: str) -> None:

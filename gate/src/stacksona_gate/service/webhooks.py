@@ -68,7 +68,7 @@ def announce_all(tx: Tx, env: Environment, ended: Sequence[Request]) -> None:
         else:
             put(tx, env, endpoint, webhooks.REJECTED, fields, about=request)
     if made:
-        tx.webhooks.insert_all(made, tx.leases.now(env.now()))
+        tx.webhooks.insert_all(made, env.shared_now(tx))
 
 
 def event_of(before: Request | None, after: Request) -> str | None:
@@ -125,7 +125,7 @@ def put(
     """
     delivery = _made(env, endpoint, event, fields, about)
     if about is not None:
-        tx.webhooks.supersede(delivery, tx.leases.now(delivery.created_at))
+        tx.webhooks.supersede(delivery, env.shared_now(tx))
     tx.webhooks.insert(delivery)
     if not endpoint.is_on:
         record_delivery(tx, env, delivery, "webhook.dead", GATE, reason=webhooks.why_dead(delivery))
@@ -174,7 +174,7 @@ def _asked_in(request: Request | None) -> tuple[str | None, str | None]:
 
 def claim(tx: Tx, env: Environment, wanted: Sequence[Wanted], lasts: int) -> list[Claim]:
     """Takes deliveries that are due, for ``lasts`` microseconds: then somebody else may take them over."""
-    now, claims = tx.leases.now(env.now()), []
+    now, claims = env.shared_now(tx), []
     for one in wanted:
         # Held: of a thread one delivery at a time is on its way, whichever process takes it.
         endpoint = tx.webhooks.lock_endpoint(one.tenant_id, one.endpoint_id)
@@ -189,14 +189,14 @@ def claim(tx: Tx, env: Environment, wanted: Sequence[Wanted], lasts: int) -> lis
 
 def list_due(tx: Tx, env: Environment) -> tuple[list[Due], int]:
     """Endpoints with something pending, each with when it is due; and what time it is by the same clock."""
-    return tx.webhooks.list_due(), tx.leases.now(env.now())
+    return tx.webhooks.list_due(), env.shared_now(tx)
 
 
 def clock_set(tx: Tx, env: Environment, holder: str, step: int) -> None:
     """Keeps waits as long as they were although the time of day was set by ``step`` microseconds; done once for all
     processes, as all of them go by one clock. Set forward, only what is on its way moves: a wait that ends early does
     no harm."""
-    now = tx.leases.now(env.now())
+    now = env.shared_now(tx)
     if tx.leases.take("clock", holder, now, CLOCK_LEASE) is not None:
         tx.webhooks.shift(step, min(now, now - step))
 
@@ -216,7 +216,7 @@ def record_result(tx: Tx, env: Environment, delivery: Delivery, result: Result, 
     endpoint = tx.webhooks.lock_endpoint(delivery.tenant_id, delivery.endpoint_id)
     if endpoint is not None and endpoint.url != sent_to:
         result = replace(result, gone=False)  # the address before says nothing about the one that holds now
-    now = tx.leases.now(env.now())
+    now = env.shared_now(tx)
     settled = _settled(env, delivery, result, now)
     if endpoint is None or not tx.webhooks.settle(settled):
         tx.webhooks.insert_attempt(_attempt(delivery, _without_erased(tx, delivery, result)))

@@ -74,13 +74,13 @@ def _hold_near_midnight(rows: Rows, asked: Mapping[str, Sequence[Submission]]) -
         for calls in asked.values()
         for call in calls
     ):
-        scopes = [
+        scopes = {
             f"retry {tenant_id} {call.idempotency.scope}"
             for tenant_id, calls in asked.items()
             for call in calls
             if call.idempotency is not None
-        ]
-        rows.alone(*set(scopes))
+        }
+        rows.alone(*scopes)
 
 
 def _earlier(rows: Rows, submission: Submission, versions: dict[str, int], kept: Kept) -> Submitted | None:
