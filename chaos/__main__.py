@@ -6,16 +6,15 @@ usage: python -m chaos [--seed N] [--minutes M] [--database NAME] [--faults a,b]
 from __future__ import annotations
 
 import argparse
-import asyncio
 import random
-import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 
 from chaos.checks.checker import check
+from chaos.ending import run_until_told
 from chaos.plan import KINDS, kinds_for, plan
 from chaos.report import Verdict, keep, lines, too_little
 from chaos.run import Ran, run
@@ -32,18 +31,12 @@ NEED_SHIM: Final = ("clock", "sync", "disk")
 
 def main() -> int:
     given = _arguments().parse_args()
-    signal.signal(signal.SIGTERM, _end)
     seed = random.randrange(SEEDS) if given.seed is None else given.seed
     databases = SEVERAL.get(given.database, [given.database])
     worst = 0
     for database in databases:
         worst = max(worst, one(database, seed, given))
     return worst
-
-
-def _end(number: int, frame: object) -> NoReturn:
-    """Whoever ends a run gets everything taken down that it put up."""
-    raise SystemExit(128 + number)
 
 
 def _arguments() -> argparse.ArgumentParser:
@@ -76,7 +69,7 @@ def one(database: str, seed: int, given: argparse.Namespace) -> int:
     kinds = kinds_for(database, named)
     begun = time.monotonic()
     try:
-        ran, kinds = asyncio.run(_ran(database, seed, kinds, out, given))
+        ran, kinds = run_until_told(_ran(database, seed, kinds, out, given))
     except WorldBroken as error:
         print(f"chaos: {error}", file=sys.stderr)
         return 2

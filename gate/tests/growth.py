@@ -7,17 +7,17 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-TIMES: Final = 16
-LINEAR: Final = 4
-"""Growth below this is linear: caches and allocators take up to three times as much for what is 16 times as large."""
+TIMES: Final = 32
+LINEAR: Final = 10
+"""Growth below this is linear: caches and allocators take up to five times as much for what is 32 times as large."""
 ROUNDS: Final = 5
 LEAST_SECONDS: Final = 0.005
 
 
 def growth[T](work: Callable[[T], object], made: Callable[[int], T], size: int) -> float:
-    """How many times as long the work takes with what is made of ``size`` as with a 16th of it 16 times over.
+    """How many times as long the work takes with what is made of ``size`` as with a 32nd of it 32 times over.
 
-    About 1 where it is linear and 16 where it is quadratic. Both take long alike, so that whatever else the machine
+    About 1 where it is linear and 32 where it is quadratic. Both take long alike, so that whatever else the machine
     does meets both.
     """
     small, large = made(size // TIMES), made(size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from chaos.ending import run_until_told
 from gate.tests.docs.pages import ROOT
 from gate.tests.watchman import mark
 
@@ -28,6 +30,36 @@ def processes_in(folder: Path) -> list[str]:
 
 PATIENCE = 240.0
 """Seconds: two gates start, on a machine that may be busy with other tests."""
+
+
+ROUNDS = 10
+"""Of the event loop, which taking down takes."""
+
+
+def test_what_was_put_up_is_taken_down_whichever_task_runs_when_it_is_told() -> None:
+    taken_down, over = [], asyncio.Event()
+
+    async def one() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await over.wait()
+
+    async def waits_for_it() -> None:
+        await asyncio.gather(one(), over.wait())
+
+    async def run() -> None:
+        task = asyncio.create_task(waits_for_it())
+        try:
+            await asyncio.sleep(PATIENCE)
+        finally:
+            over.set()
+            await asyncio.gather(task, return_exceptions=True)
+            for _ in range(ROUNDS):
+                await asyncio.sleep(0)
+            taken_down.append("all")
+
+    with pytest.raises(SystemExit) as ended:
+        run_until_told(run())
+    assert (ended.value.code, taken_down) == (128 + signal.SIGTERM, ["all"])
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+import tracemalloc
 import unicodedata
 
 import pytest
@@ -211,3 +212,14 @@ def test_a_megabyte_is_shown_in_linear_time(unit: str) -> None:
         fold(text, len(text) // 2)
 
     assert growth(shown, lambda size: unit * (size // len(unit.encode())), 2**20) < LINEAR
+
+
+@pytest.mark.parametrize("unit", ["\r", "\x01", "\r\x01"], ids=ascii)
+def test_a_megabyte_of_control_characters_takes_no_more_memory_than_itself(unit: str) -> None:
+    text = unit * (2**20 // len(unit))
+    tracemalloc.start()
+    try:
+        reveal(text)
+        assert tracemalloc.get_traced_memory()[1] < 4 * len(text)
+    finally:
+        tracemalloc.stop()

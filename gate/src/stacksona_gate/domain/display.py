@@ -112,9 +112,9 @@ _QUIET = (
     f"{_TAG_FLAG}|(?<=[{EMOJI}])[\ufe0e\ufe0f]|(?<=[0-9#*])\ufe0f(?=\u20e3)|(?<=[{EMOJI}\ufe0f])\u200d(?=[{EMOJI}])"
     f"|(?<=[{JOINING}])[\u200c\u200d](?=[{JOINING}])|(?<=[{VIRAMAS}])\u200d|(?<=[\u1820-\u18aa])[\u180b-\u180f]"
 )
-_HIDDEN = re.compile(
+_HIDDEN = re.compile(  # with ++, as each round of a + keeps a place to come back to: 180 bytes for every character
     f"(?=[{BIDI}{CONTROL}{SPACE}{INVISIBLE}{MARKS}\r\U0001f3f4])(?:(?:{_QUIET})|(?P<bidi>[{BIDI}]+)"
-    f"|(?P<control>(?:[{CONTROL}]|\r(?!\n))+)|(?P<space>[{SPACE}]+)|(?P<invisible>[{INVISIBLE}]+)"
+    f"|(?P<control>(?:[{CONTROL}]|\r(?!\n))++)|(?P<space>[{SPACE}]+)|(?P<invisible>[{INVISIBLE}]+)"
     f"|(?P<combining>[{MARKS}]{{{MARKS_IN_A_ROW + 1},}})|[{MARKS}]+)"
 )
 _WORD = re.compile(rf"[\w{MARKS}{INVISIBLE}{BIDI}]+")

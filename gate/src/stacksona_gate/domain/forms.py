@@ -26,7 +26,7 @@ LIST_FIELDS = frozenset({"summary", "attachments"})
 ScalarType = Literal["integer", "boolean", "string"]
 _Path = tuple[str, ...]
 
-_NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]+\])*)")
+_NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]+\])*+)")
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,15})")
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _BOOLEANS = {"true": True, "false": False}
