@@ -29,9 +29,14 @@ from stacksona_gate.telemetry.spans import Spans
 
 T = TypeVar("T")
 
-CHECKPOINT_SECONDS: Final = 0.25
-LOG_MOST: Final = 64 * 1024 * 1024
-"""Bytes of write-ahead log beyond which the next commit waits until all of it is in the file."""
+CHECKPOINT_SECONDS: Final = 0.1
+LOG_MOST: Final = 8 * 1024 * 1024
+"""Bytes of write-ahead log beyond which the next commit waits until the rest of it is in the file, so that it begins at
+the front again."""
+READERS_MILLISECONDS: Final = 10
+"""What that waits for whoever still reads of the log, at most: commits wait meanwhile. The next round tries again."""
+FRAME_BYTES: Final = 4096 + 24
+"""A page, and what the log says of it."""
 
 log = logging.getLogger(__name__)
 
@@ -234,17 +239,18 @@ class _Checkpointer(threading.Thread):
 
     def _connected(self) -> apsw.Connection:
         connection = apsw.Connection(self._path, vfs=self._vfs)
-        connection.set_busy_timeout(BUSY_MILLISECONDS)
+        connection.set_busy_timeout(READERS_MILLISECONDS)
         # A connection that has read nothing does not know of the log, and its checkpoints do nothing.
         connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
         return connection
 
     def _checkpoint(self, connection: apsw.Connection) -> None:
-        """Passive delays nobody; a log that has grown large is worth one short wait to start over."""
-        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-        if os.path.getsize(self._path + "-wal") > self._log_most:
+        """Passive delays nobody; a log that has grown large is worth a short wait to start over. Its file stays as it
+        is: to cut it off takes longer than all the rest."""
+        frames, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        if frames * FRAME_BYTES > self._log_most:
             with turn(self._path):
-                connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+                connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
 
     def stop(self) -> None:
         self._stopped.set()

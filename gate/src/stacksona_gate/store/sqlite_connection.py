@@ -26,6 +26,8 @@ DIALECT: Final = {
     " INSERT INTO log_leaves (seq, tenant_id) VALUES (NEW.seq, NEW.tenant_id); END",
 }
 BUSY_MILLISECONDS: Final = 5000
+LOG_KEPT: Final = 128 * 1024 * 1024
+"""Bytes of the write-ahead log's file: what it had to grow beyond that, as while a backup read, is given back."""
 CACHE_KIBIBYTES: Final = 2048
 """Little on purpose: at a commit in which a page of an index was split, SQLite goes through all that it keeps."""
 ROWS_MOST: Final = 64
@@ -116,6 +118,7 @@ class SQLiteRows:
             self._cursor.execute("PRAGMA synchronous = FULL")
             # The checkpointer does it, off the commit path.
             self._cursor.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
+            self._cursor.execute(f"PRAGMA journal_size_limit = {LOG_KEPT}").fetchall()
             # What is erased is overwritten, not only forgotten.
             self._cursor.execute("PRAGMA secure_delete = ON").fetchall()
         else:
