@@ -23,6 +23,8 @@ PAUSE: Final = 0.02
 LOUD: Final = 64
 _OUTLASTS_SECONDS: Final = 2
 """The flood is there when the quiet callers begin, and goes on for a moment after them."""
+_WARM_SECONDS: Final = 1
+"""Of the same quiet callers before each window: what rested is cold, and its first answers take ten times as long."""
 
 
 @dataclass(slots=True)
@@ -32,12 +34,13 @@ class Side:
     alone: list[Run] = field(default_factory=list)
     beside: list[Run] = field(default_factory=list)
     flood: list[Run] = field(default_factory=list)
+    warming: list[Run] = field(default_factory=list)
 
     def answered(self) -> int:
-        return sum(run.answers for runs in (self.alone, self.beside, self.flood) for run in runs)
+        return sum(run.answers for runs in (self.alone, self.beside, self.flood, self.warming) for run in runs)
 
     def unread(self) -> int:
-        return (len(self.alone) + len(self.beside)) * QUIET + len(self.flood) * LOUD
+        return len(self.alone + self.beside + self.warming) * QUIET + len(self.flood) * LOUD
 
 
 def measure(folder: Path, loader: Loader, *, quick: bool) -> list[Line]:
@@ -79,15 +82,21 @@ def _run(
     side: Side, server: Server, loaders: tuple[Loader, Loader], texts: tuple[str, str], seconds: int, *, beside: bool
 ) -> None:
     quiet, loud = texts
+
+    def asks(so_long: int) -> Run:
+        return loaders[0].run_paced(server.port, quiet, QUIET, so_long, PAUSE)
+
     settle(server)
     if not beside:
-        side.alone.append(loaders[0].run_paced(server.port, quiet, QUIET, seconds, PAUSE))
+        side.warming.append(asks(_WARM_SECONDS))
+        side.alone.append(asks(seconds))
         return
     before = server.told("decisions_total")
     with ThreadPoolExecutor(1) as pool:
-        flood = pool.submit(loaders[1].run, server.port, loud, LOUD, seconds + _OUTLASTS_SECONDS)
+        flood = pool.submit(loaders[1].run, server.port, loud, LOUD, _WARM_SECONDS + seconds + _OUTLASTS_SECONDS)
         server.wait_for_load(LOUD, before)
-        side.beside.append(loaders[0].run_paced(server.port, quiet, QUIET, seconds, PAUSE))
+        side.warming.append(asks(_WARM_SECONDS))
+        side.beside.append(asks(seconds))
         side.flood.append(flood.result())
 
 
