@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import logging
+import os
 import signal
 import socket
 import struct
@@ -22,6 +23,9 @@ GRACE_SECONDS: Final = 30
 HANDSHAKE_SECONDS: Final = 0.2
 """For callers that have begun to connect."""
 TICK_SECONDS: Final = 0.1
+TAKEN_AT_ONCE: Final = 16
+"""New connections in one turn of the event loop. By itself uvloop takes one for each socket that it listens on: of 64
+callers that begin together with a busy gate the last would be heard after 64 turns."""
 CLOSE: Final = (b"connection", b"close")
 
 _ATTACH_FILTER: Final = 26
@@ -54,6 +58,21 @@ class GateServer(uvicorn.Server):
         self._captured_signals = [sig]
         self.should_exit = True
         self.force_exit = len(self._signals) > 2
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for listening in [each for server in self.servers for each in server.sockets]:
+            self.servers += [await self._listen_again(listening) for _ in range(1, TAKEN_AT_ONCE)]
+
+    async def _listen_again(self, listening: socket.socket) -> asyncio.Server:
+        """At the same socket, by another number."""
+        again = socket.socket(fileno=os.dup(listening.fileno()))
+        return await asyncio.get_running_loop().create_server(self._connected, sock=again, backlog=self.config.backlog)
+
+    def _connected(self) -> asyncio.Protocol:
+        return self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._context.draining.is_announced = True

@@ -8,21 +8,22 @@ import signal
 import socket
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
 import uvicorn
-from gate.tests.api.agent.calls import DECISIONS, Api
+import uvloop
+from gate.tests.api.agent.calls import DECISIONS, Api, api_world
 from gate.tests.api.agent.test_held import until
 from gate.tests.cli import processes
 from gate.tests.factories import PATIENCE
 from gate.tests.ports import free_port
 
 from stacksona_gate.api.protocol import GateProtocol
-from stacksona_gate.api.server import GateServer
+from stacksona_gate.api.server import TAKEN_AT_ONCE, GateServer
 
 
 @dataclass
@@ -58,6 +59,18 @@ async def served(api: Api) -> AsyncIterator[Served]:
         finally:
             server.should_exit = server.force_exit = True
             await asyncio.wait_for(running, PATIENCE)
+
+
+def test_callers_that_begin_together_are_heard_together() -> None:
+    async def burst() -> int:
+        async with api_world() as api, served(api) as gate, AsyncExitStack() as stack:
+            for _ in range(TAKEN_AT_ONCE):  # the system takes them in as long as the loop has no turn
+                stack.enter_context(socket.create_connection(("127.0.0.1", gate.port)))
+            for _ in range(3):
+                await asyncio.sleep(0)
+            return len(gate.server.server_state.connections)
+
+    assert uvloop.run(burst()) == TAKEN_AT_ONCE
 
 
 async def body_of(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
