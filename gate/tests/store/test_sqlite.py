@@ -40,6 +40,16 @@ class SmallLog(SQLiteDatabase):
         return store
 
 
+@dataclass(frozen=True, slots=True)
+class OftenCut(SQLiteDatabase):
+    """A database whose log's file is cut off at each round."""
+
+    def open(self, clock: Clock | None = None) -> SQLiteStore:
+        store = SQLiteStore(self.path, cut_seconds=0)
+        store.start()
+        return store
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> str:
     return str(tmp_path / "gate.db")
@@ -99,6 +109,25 @@ async def test_a_reader_that_stays_holds_no_decision_back(path: str) -> None:
             while size(path + "-wal") < 20 * SMALL:
                 asked = [w.ask(ask=big_ask(), task=f"task-{number}") for number in range(8)]
                 await asyncio.wait_for(asyncio.gather(*asked), 0.8 * BUSY_MILLISECONDS / 1000)
+
+
+async def test_the_logs_file_is_cut_off_now_and_then_whatever_its_size(path: str) -> None:
+    async with world(OftenCut(path)) as w:
+        await w.ask()
+        async with asyncio.timeout(PATIENCE):
+            while size(path + "-wal"):  # noqa: ASYNC110 - a file has no event
+                await asyncio.sleep(0.02)
+
+
+async def test_scrubbing_holds_no_decision_back_while_somebody_reads(path: str) -> None:
+    async with world(SQLiteDatabase(path)) as w:
+        with closing(apsw.Connection(path)) as reader:
+            reader.execute("BEGIN").execute("SELECT COUNT(*) FROM audit").fetchall()
+            await w.ask()
+            scrubbing = asyncio.create_task(asyncio.to_thread(SQLiteStore(path).scrub))
+            while not scrubbing.done():
+                await asyncio.wait_for(w.ask(), BUSY_MILLISECONDS / 2000)
+    assert not await scrubbing
 
 
 def size(path: str) -> int:

@@ -7,10 +7,11 @@ import contextlib
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import apsw
 
@@ -34,7 +35,11 @@ LOG_MOST: Final = 8 * 1024 * 1024
 """Bytes of write-ahead log beyond which the next commit waits until the rest of it is in the file, so that it begins at
 the front again."""
 READERS_MILLISECONDS: Final = 10
-"""What that waits for whoever still reads of the log, at most: commits wait meanwhile. The next round tries again."""
+"""What that waits for whoever still reads of the log, at most: commits wait meanwhile."""
+AGAIN_SECONDS: Final = 1.0
+"""When it is tried again."""
+CUT_SECONDS: Final = 3600.0
+"""How often the log's file is cut off, so that what was erased since does not stay behind the log's end."""
 FRAME_BYTES: Final = 4096 + 24
 """A page, and what the log says of it."""
 
@@ -50,6 +55,7 @@ class SQLiteStore:
         *,
         commit_seconds: float = COMMIT_SECONDS,
         log_most: int = LOG_MOST,
+        cut_seconds: float = CUT_SECONDS,
         vfs: str | None = None,
         reached: Callable[[str], None] | None = None,
     ) -> None:
@@ -63,7 +69,7 @@ class SQLiteStore:
         self._content = Content()
         self._writer = Writer(lambda: SQLiteRows(path, content=self._content, vfs=vfs), self._publish, reached)
         self._desks = Desks(self._writer.jobs, commit_seconds)
-        self._checkpointer = _Checkpointer(path, log_most, vfs)
+        self._checkpointer = _Checkpointer(path, log_most, cut_seconds, vfs)
         self._open = False
 
     def start(self) -> list[str]:
@@ -144,11 +150,14 @@ class SQLiteStore:
                     backup.step(256)
 
     def scrub(self) -> bool:
-        """Empties the write-ahead log into the file. False: a reader held it, and it is emptied later."""
-        with mapped_errors(), closing(apsw.Connection(self.path)) as connection:
-            connection.set_busy_timeout(BUSY_MILLISECONDS)
-            busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0]
-            return not busy
+        """Empties the write-ahead log into the file. False: a reader held it, and it is emptied within an hour."""
+        deadline = time.monotonic() + BUSY_MILLISECONDS / 1000
+        with mapped_errors(), closing(_checkpointing(self.path, self._vfs)) as connection:
+            while not _started_over(connection, self.path, "TRUNCATE"):
+                if time.monotonic() > deadline:
+                    return False
+                time.sleep(READERS_MILLISECONDS / 1000)  # in between whoever waits gets a turn
+        return True
 
     def compact(self) -> None:
         """Writes the file anew without what was deleted. Takes its size in free space; writers wait meanwhile."""
@@ -219,10 +228,13 @@ def _make_private(path: str) -> None:
 class _Checkpointer(threading.Thread):
     """Moves the write-ahead log into the file beside the commits: on their path it would cost them milliseconds."""
 
-    def __init__(self, path: str, log_most: int, vfs: str | None) -> None:
+    def __init__(self, path: str, log_most: int, cut_seconds: float, vfs: str | None) -> None:
         super().__init__(name="gate-checkpointer", daemon=True)
         self._path = path
         self._log_most = log_most
+        self._cut_seconds = cut_seconds
+        self._cut_at = time.monotonic() + cut_seconds
+        self._again_at = 0.0
         self._vfs = vfs
         self._stopped = threading.Event()
 
@@ -230,28 +242,43 @@ class _Checkpointer(threading.Thread):
         connection: apsw.Connection | None = None
         while not self._stopped.wait(CHECKPOINT_SECONDS):
             try:
-                connection = connection or self._connected()
+                connection = connection or _checkpointing(self._path, self._vfs)
                 self._checkpoint(connection)
             except (apsw.Error, OSError) as error:
                 log.debug("checkpoint put off: %s", error)
         if connection is not None:
             connection.close()
 
-    def _connected(self) -> apsw.Connection:
-        connection = apsw.Connection(self._path, vfs=self._vfs)
-        connection.set_busy_timeout(READERS_MILLISECONDS)
-        # A connection that has read nothing does not know of the log, and its checkpoints do nothing.
-        connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
-        return connection
-
     def _checkpoint(self, connection: apsw.Connection) -> None:
         """Passive delays nobody; a log that has grown large is worth a short wait to start over. Its file stays as it
-        is: to cut it off takes longer than all the rest."""
+        is most times: to cut it off takes longer than all the rest."""
         frames, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-        if frames * FRAME_BYTES > self._log_most:
-            with turn(self._path):
-                connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
+        now = time.monotonic()
+        is_to_be_cut = now >= self._cut_at
+        if not frames or now < self._again_at or not (is_to_be_cut or frames * FRAME_BYTES > self._log_most):
+            return
+        if not _started_over(connection, self._path, "TRUNCATE" if is_to_be_cut else "RESTART"):
+            self._again_at = now + AGAIN_SECONDS
+        elif is_to_be_cut:
+            self._cut_at = now + self._cut_seconds
 
     def stop(self) -> None:
         self._stopped.set()
         self.join()
+
+
+def _checkpointing(path: str, vfs: str | None) -> apsw.Connection:
+    """A connection that copies the write-ahead log into the file."""
+    connection = apsw.Connection(path, vfs=vfs)
+    connection.set_busy_timeout(READERS_MILLISECONDS)
+    # A connection that has read nothing does not know of the log, and its checkpoints do nothing.
+    connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
+    return connection
+
+
+def _started_over(connection: apsw.Connection, path: str, mode: Literal["RESTART", "TRUNCATE"]) -> bool:
+    """Copies all of the log into the file, so that the next commit begins it anew; TRUNCATE cuts its file off as well.
+    False: somebody reads of it."""
+    with turn(path):
+        busy, *_ = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()[0]
+    return not busy
