@@ -18,6 +18,7 @@ from bench.prepare import get_text, prepare, request_template
 from bench.processes import Server, serving, settle
 from bench.report import BenchBroken, Line, percentile, ratios, spread
 from bench.speed import aimed
+from bench.waiting import until
 
 CALLERS: Final = (1, 16, 64, 256)
 OWN, BARE, UNSTORED, STORED = CELLS = ("null (/healthz)", "bare null", "store swapped for nothing", "durable")
@@ -43,6 +44,7 @@ class Target:
 
     def run(self, loader: Loader, callers: int, seconds: int, *, settles: bool) -> None:
         self.warmed += loader.run(self.server.port, self.text, callers, WARM_SECONDS).answers
+        until(lambda: not self.server.undone(), "what the callers left", seconds=30, every=0.02)
         begun = self.server.cpu_seconds()
         run = loader.run(self.server.port, self.text, callers, seconds)
         if settles:

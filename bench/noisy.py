@@ -13,7 +13,7 @@ from bench.loader import Loader, Run
 from bench.peers.postgres import create_database, postgres, version
 from bench.prepare import Prepared, prepare_database, request_template
 from bench.processes import Server, serving, settle
-from bench.report import Line, ratios, spread
+from bench.report import BenchBroken, Line, ratios, spread
 from bench.speed import aimed
 
 QUIET: Final = 4
@@ -21,7 +21,7 @@ QUIET: Final = 4
 PAUSE: Final = 0.02
 """Seconds on average for which each of them thinks between two questions: quiet callers do not use the machine up."""
 LOUD: Final = 64
-_OUTLASTS_SECONDS: Final = 2
+_OUTLASTS_SECONDS: Final = 4
 """The flood is there when the quiet callers begin, and goes on for a moment after them."""
 _WARM_SECONDS: Final = 1
 """Of the same quiet callers before each window: what rested is cold, and its first answers take ten times as long."""
@@ -97,6 +97,8 @@ def _run(
         server.wait_for_load(LOUD, before)
         side.warming.append(asks(_WARM_SECONDS))
         side.beside.append(asks(seconds))
+        if flood.done():
+            raise BenchBroken("the flood ended before the quiet callers did")
         side.flood.append(flood.result())
 
 

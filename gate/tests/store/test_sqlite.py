@@ -98,8 +98,8 @@ def test_a_writing_connection_gives_back_what_the_log_had_to_grow_to(path: str) 
 
 async def test_the_log_starts_over_while_agents_ask_without_a_pause(path: str) -> None:
     async with world(SmallLog(path)) as w, load(w):
-        await asyncio.wait_for(grown(path, 40_000_000), PATIENCE)
-        assert size(path + "-wal") < 20_000_000
+        await asyncio.wait_for(grown(path, 30_000_000), PATIENCE)
+        assert size(path + "-wal") < size(path)  # else it has every page several times
 
 
 async def test_a_reader_that_stays_holds_no_decision_back(path: str) -> None:
@@ -119,6 +119,7 @@ async def test_the_logs_file_is_cut_off_now_and_then_whatever_its_size(path: str
                 await asyncio.sleep(0.02)
 
 
+@pytest.mark.slow
 async def test_scrubbing_holds_no_decision_back_while_somebody_reads(path: str) -> None:
     async with world(SQLiteDatabase(path)) as w:
         with closing(apsw.Connection(path)) as reader:

@@ -61,13 +61,17 @@ class GateServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        for listening in [each for server in self.servers for each in server.sockets]:
-            self.servers += [await self._listen_again(listening) for _ in range(1, TAKEN_AT_ONCE)]
+        listeners = [each for server in self.servers for each in server.sockets]
+        with suppress(OSError):  # with too few descriptors there are fewer
+            for listening in listeners * (TAKEN_AT_ONCE - 1):
+                self.servers.append(await self._listen_again(listening))
 
     async def _listen_again(self, listening: socket.socket) -> asyncio.Server:
         """At the same socket, by another number."""
         again = socket.socket(fileno=os.dup(listening.fileno()))
-        return await asyncio.get_running_loop().create_server(self._connected, sock=again, backlog=self.config.backlog)
+        return await asyncio.get_running_loop().create_server(
+            self._connected, sock=again, backlog=self.config.backlog, ssl=self.config.ssl
+        )
 
     def _connected(self) -> asyncio.Protocol:
         return self.config.http_protocol_class(  # type: ignore[call-arg]

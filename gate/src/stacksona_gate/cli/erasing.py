@@ -135,4 +135,7 @@ def _scrubbed(settings: Settings, *, compact: bool) -> bool:
 def _left(*, emptied: bool) -> tuple[str, ...]:
     if emptied:
         return OUT_OF_REACH
-    return ("A reader holds the write-ahead log: the server empties it within an hour.", *OUT_OF_REACH)
+    return (
+        "A reader holds the write-ahead log: the server empties it within an hour, or once the reader has gone.",
+        *OUT_OF_REACH,
+    )

@@ -30,7 +30,12 @@ from stacksona_gate.telemetry.spans import Spans
 
 T = TypeVar("T")
 
-CHECKPOINT_SECONDS: Final = 0.1
+CHECKPOINT_SECONDS: Final = 0.25
+BUSY_CHECKPOINT_SECONDS: Final = 0.1
+"""After a round that had MANY_FRAMES to copy."""
+MANY_FRAMES: Final = 250
+CATCH_UP_ROUNDS: Final = 5
+"""Copying before the log starts over, as long as one round takes so long that much was written meanwhile."""
 LOG_MOST: Final = 8 * 1024 * 1024
 """Bytes of write-ahead log beyond which the next commit waits until the rest of it is in the file, so that it begins at
 the front again."""
@@ -40,6 +45,8 @@ AGAIN_SECONDS: Final = 1.0
 """When it is tried again."""
 CUT_SECONDS: Final = 3600.0
 """How often the log's file is cut off, so that what was erased since does not stay behind the log's end."""
+FAILURES_TOLD: Final = 200
+"""In a row: then the log says so."""
 FRAME_BYTES: Final = 4096 + 24
 """A page, and what the log says of it."""
 
@@ -150,13 +157,14 @@ class SQLiteStore:
                     backup.step(256)
 
     def scrub(self) -> bool:
-        """Empties the write-ahead log into the file. False: a reader held it, and it is emptied within an hour."""
+        """Empties the write-ahead log into the file. False: somebody reads it; the server empties it within an hour, or
+        once that has ended."""
         deadline = time.monotonic() + BUSY_MILLISECONDS / 1000
         with mapped_errors(), closing(_checkpointing(self.path, self._vfs)) as connection:
             while not _started_over(connection, self.path, "TRUNCATE"):
                 if time.monotonic() > deadline:
                     return False
-                time.sleep(READERS_MILLISECONDS / 1000)  # in between whoever waits gets a turn
+                time.sleep(BUSY_CHECKPOINT_SECONDS)  # in between whoever waits gets a turn
         return True
 
     def compact(self) -> None:
@@ -233,34 +241,51 @@ class _Checkpointer(threading.Thread):
         self._path = path
         self._log_most = log_most
         self._cut_seconds = cut_seconds
-        self._cut_at = time.monotonic() + cut_seconds
+        self._cut_at = time.monotonic()
         self._again_at = 0.0
+        self._frames = 0
+        """Of the log when it last could start over: until the next commit it still tells these."""
         self._vfs = vfs
         self._stopped = threading.Event()
 
     def run(self) -> None:
         connection: apsw.Connection | None = None
-        while not self._stopped.wait(CHECKPOINT_SECONDS):
+        pause, failures = CHECKPOINT_SECONDS, 0
+        while not self._stopped.wait(pause):
             try:
                 connection = connection or _checkpointing(self._path, self._vfs)
-                self._checkpoint(connection)
+                pause = BUSY_CHECKPOINT_SECONDS if self._checkpoint(connection) > MANY_FRAMES else CHECKPOINT_SECONDS
+                failures = 0
             except (apsw.Error, OSError) as error:
-                log.debug("checkpoint put off: %s", error)
+                failures += 1
+                level = logging.DEBUG if failures % FAILURES_TOLD else logging.WARNING
+                log.log(level, "the write-ahead log is not copied into the file: %s", error)
         if connection is not None:
             connection.close()
 
-    def _checkpoint(self, connection: apsw.Connection) -> None:
+    def _checkpoint(self, connection: apsw.Connection) -> int:
         """Passive delays nobody; a log that has grown large is worth a short wait to start over. Its file stays as it
-        is most times: to cut it off takes longer than all the rest."""
-        frames, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        is most times: to cut it off takes longer than all the rest. Returns how many frames are new."""
+        frames = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)[0]
+        new = frames - self._frames if frames >= self._frames else frames
         now = time.monotonic()
-        is_to_be_cut = now >= self._cut_at
-        if not frames or now < self._again_at or not (is_to_be_cut or frames * FRAME_BYTES > self._log_most):
-            return
-        if not _started_over(connection, self._path, "TRUNCATE" if is_to_be_cut else "RESTART"):
+        is_to_be_cut = now >= self._cut_at and os.path.getsize(self._path + "-wal") > 0
+        if now >= self._again_at and (is_to_be_cut or (new and frames * FRAME_BYTES > self._log_most)):
             self._again_at = now + AGAIN_SECONDS
-        elif is_to_be_cut:
-            self._cut_at = now + self._cut_seconds
+            self._catch_up(connection)
+            if _started_over(connection, self._path, "TRUNCATE" if is_to_be_cut else "RESTART"):
+                self._again_at = now
+                self._cut_at = now + self._cut_seconds if is_to_be_cut else self._cut_at
+        self._frames = frames
+        return new
+
+    def _catch_up(self, connection: apsw.Connection) -> None:
+        """After a backup the log is long: what is written while it is copied is copied before anybody has to wait."""
+        for _ in range(CATCH_UP_ROUNDS):
+            begun = time.monotonic()
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            if time.monotonic() - begun < BUSY_CHECKPOINT_SECONDS:
+                break
 
     def stop(self) -> None:
         self._stopped.set()
@@ -270,7 +295,7 @@ class _Checkpointer(threading.Thread):
 def _checkpointing(path: str, vfs: str | None) -> apsw.Connection:
     """A connection that copies the write-ahead log into the file."""
     connection = apsw.Connection(path, vfs=vfs)
-    connection.set_busy_timeout(READERS_MILLISECONDS)
+    connection.set_busy_timeout(BUSY_MILLISECONDS)
     # A connection that has read nothing does not know of the log, and its checkpoints do nothing.
     connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
     return connection
@@ -278,7 +303,14 @@ def _checkpointing(path: str, vfs: str | None) -> apsw.Connection:
 
 def _started_over(connection: apsw.Connection, path: str, mode: Literal["RESTART", "TRUNCATE"]) -> bool:
     """Copies all of the log into the file, so that the next commit begins it anew; TRUNCATE cuts its file off as well.
-    False: somebody reads of it."""
+    False: somebody reads of it, or does not end to write."""
     with turn(path):
+        connection.set_busy_timeout(BUSY_MILLISECONDS)
+        try:
+            connection.execute("BEGIN IMMEDIATE")  # waits for who writes: nobody else can begin meanwhile anyway
+        except apsw.BusyError:
+            return False
+        connection.execute("ROLLBACK")
+        connection.set_busy_timeout(READERS_MILLISECONDS)
         busy, *_ = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()[0]
     return not busy

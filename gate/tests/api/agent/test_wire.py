@@ -66,7 +66,7 @@ def test_callers_that_begin_together_are_heard_together() -> None:
         async with api_world() as api, served(api) as gate, AsyncExitStack() as stack:
             for _ in range(TAKEN_AT_ONCE):  # the system takes them in as long as the loop has no turn
                 stack.enter_context(socket.create_connection(("127.0.0.1", gate.port)))
-            for _ in range(3):
+            for _ in range(TAKEN_AT_ONCE // 2):
                 await asyncio.sleep(0)
             return len(gate.server.server_state.connections)
 
