@@ -33,7 +33,7 @@ from stacksona_gate.store.postgres_connection import (
 )
 from stacksona_gate.store.postgres_partitions import TABLES_LOCK, Partitions
 from stacksona_gate.store.postgres_reader import Reader
-from stacksona_gate.store.postgres_servers import Confirmation, Servers
+from stacksona_gate.store.postgres_servers import PROOF_SECONDS, Confirmation, Servers
 from stacksona_gate.store.postgres_transactions import SCAN_SECONDS, Line, Patience, is_undone_by_another
 from stacksona_gate.store.postgres_writer import Batches, Units
 from stacksona_gate.telemetry.measures import SIZES, USUAL, summed
@@ -268,7 +268,12 @@ class PostgresStore:
 
     def _connect(self, parameters: dict[str, Any], read_only: bool) -> PostgresRows:
         return PostgresRows(
-            parameters, content=self._content, columns=self._columns, read_only=read_only, clock=self._clock
+            parameters,
+            content=self._content,
+            columns=self._columns,
+            read_only=read_only,
+            clock=self._clock,
+            limited=lambda rows: self._patience.limited(rows, PROOF_SECONDS),
         )
 
     def _committed(self, changes: Sequence[Change]) -> None:

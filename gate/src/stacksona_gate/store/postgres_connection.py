@@ -6,7 +6,7 @@ import hashlib
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from typing import Any, Final
 
@@ -148,8 +148,10 @@ class PostgresRows:
         columns: Columns,
         read_only: bool = False,
         clock: Callable[[], int] | None = None,
+        limited: Callable[[PostgresRows], AbstractContextManager[object]] = nullcontext,
     ) -> None:
-        """Connects. ``clock``: instead of the server's. Raises psycopg.OperationalError."""
+        """Connects. ``clock``: instead of the server's. ``limited``: holds while the server is asked what it is, and
+        cuts the connection when that takes too long. Raises psycopg.OperationalError."""
         self.content: Encryption = content
         self.changes: list[Change] = []
         self.keys_in_use: dict[str, bytes] = {}
@@ -168,10 +170,15 @@ class PostgresRows:
         self.connection.adapters.register_dumper(bool, _Flag)
         self.connection.add_notice_handler(self._noticed)
         try:
-            self.pooled, self.parted = self._looked()
+            with limited(self):
+                self.pooled, self.parted = self._looked()
+                self._prepare()
         except BaseException:
             self.connection.close()
             raise
+        self._cursor = self.connection.cursor()
+
+    def _prepare(self) -> None:
         # A pooler gives every transaction another session, where nothing is prepared.
         self.connection.prepare_threshold = None if self.pooled else 2
         if not self.pooled:
@@ -179,7 +186,6 @@ class PostgresRows:
         if self.parted and not self.pooled:
             # Planning for many partitions costs more than running; a plan for all leaves out what it need not see.
             self.connection.execute("SET plan_cache_mode = force_generic_plan", prepare=False)
-        self._cursor = self.connection.cursor()
 
     def _looked(self) -> tuple[bool, frozenset[str]]:
         """Whether something that hands sessions out stands between (it tells another process number than the server),
