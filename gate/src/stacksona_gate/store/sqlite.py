@@ -36,7 +36,7 @@ BUSY_CHECKPOINT_SECONDS: Final = 0.1
 MANY_FRAMES: Final = 250
 CATCH_UP_ROUNDS: Final = 5
 """Copying before the log starts over, as long as one round takes so long that much was written meanwhile."""
-LOG_MOST: Final = 8 * 1024 * 1024
+LOG_MOST: Final = 16 * 1024 * 1024
 """Bytes of write-ahead log beyond which the next commit waits until the rest of it is in the file, so that it begins at
 the front again."""
 READERS_MILLISECONDS: Final = 10
@@ -266,26 +266,29 @@ class _Checkpointer(threading.Thread):
     def _checkpoint(self, connection: apsw.Connection) -> int:
         """Passive delays nobody; a log that has grown large is worth a short wait to start over. Its file stays as it
         is most times: to cut it off takes longer than all the rest. Returns how many frames are new."""
+        begun = time.monotonic()
         frames = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)[0]
         new = frames - self._frames if frames >= self._frames else frames
         now = time.monotonic()
         is_to_be_cut = now >= self._cut_at and os.path.getsize(self._path + "-wal") > 0
         if now >= self._again_at and (is_to_be_cut or (new and frames * FRAME_BYTES > self._log_most)):
             self._again_at = now + AGAIN_SECONDS
-            self._catch_up(connection)
+            self._catch_up(connection, now - begun)
             if _started_over(connection, self._path, "TRUNCATE" if is_to_be_cut else "RESTART"):
                 self._again_at = now
                 self._cut_at = now + self._cut_seconds if is_to_be_cut else self._cut_at
         self._frames = frames
         return new
 
-    def _catch_up(self, connection: apsw.Connection) -> None:
-        """After a backup the log is long: what is written while it is copied is copied before anybody has to wait."""
+    def _catch_up(self, connection: apsw.Connection, taken: float) -> None:
+        """After a backup the log is long: what is written while it is copied is copied before anybody has to wait.
+        ``taken``: seconds that the last copying took."""
         for _ in range(CATCH_UP_ROUNDS):
+            if taken < BUSY_CHECKPOINT_SECONDS:
+                break
             begun = time.monotonic()
             connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-            if time.monotonic() - begun < BUSY_CHECKPOINT_SECONDS:
-                break
+            taken = time.monotonic() - begun
 
     def stop(self) -> None:
         self._stopped.set()
