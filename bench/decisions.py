@@ -13,7 +13,7 @@ from typing import Final
 
 from bench import records
 from bench.client import ask
-from bench.loader import Loader, Run
+from bench.loader import WARM_SECONDS, Loader, Run
 from bench.prepare import get_text, prepare, request_template
 from bench.processes import Server, serving, settle
 from bench.report import BenchBroken, Line, percentile, ratios, spread
@@ -24,7 +24,6 @@ CALLERS: Final = (1, 16, 64, 256)
 OWN, BARE, UNSTORED, STORED = CELLS = ("null (/healthz)", "bare null", "store swapped for nothing", "durable")
 """``OWN`` is the endpoint of the server that does nothing; ``BARE`` one added for the bench, first in the route table:
 no endpoint of this server can be faster."""
-WARM_SECONDS: Final = 1
 _BLOCK: Final = b"x" * 4096
 
 
@@ -40,7 +39,7 @@ class Target:
     runs: dict[int, list[Run]] = field(default_factory=dict)
     computed: dict[int, list[float]] = field(default_factory=dict)
     warmed: int = 0
-    """Answers before the windows: what rested is cold, and its first answers take ten times as long."""
+    """Answers before the windows."""
 
     def run(self, loader: Loader, callers: int, seconds: int, *, settles: bool) -> None:
         self.warmed += loader.run(self.server.port, self.text, callers, WARM_SECONDS).answers

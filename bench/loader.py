@@ -35,6 +35,10 @@ end
 """
 
 
+WARM_SECONDS: Final = 1
+"""Of the same load before a window: what rested is cold, and its first answers take ten times as long."""
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """What the callers saw. Latencies are microseconds."""

@@ -9,7 +9,7 @@ from typing import Final
 
 from bench import records
 from bench.decisions import check_answer
-from bench.loader import Loader, Run
+from bench.loader import WARM_SECONDS, Loader, Run
 from bench.peers.postgres import create_database, postgres, version
 from bench.prepare import Prepared, prepare_database, request_template
 from bench.processes import Server, serving, settle
@@ -23,8 +23,6 @@ PAUSE: Final = 0.02
 LOUD: Final = 64
 _OUTLASTS_SECONDS: Final = 4
 """The flood is there when the quiet callers begin, and goes on for a moment after them."""
-_WARM_SECONDS: Final = 1
-"""Of the same quiet callers before each window: what rested is cold, and its first answers take ten times as long."""
 
 
 @dataclass(slots=True)
@@ -88,14 +86,14 @@ def _run(
 
     settle(server)
     if not beside:
-        side.warming.append(asks(_WARM_SECONDS))
+        side.warming.append(asks(WARM_SECONDS))
         side.alone.append(asks(seconds))
         return
     before = server.told("decisions_total")
     with ThreadPoolExecutor(1) as pool:
-        flood = pool.submit(loaders[1].run, server.port, loud, LOUD, _WARM_SECONDS + seconds + _OUTLASTS_SECONDS)
+        flood = pool.submit(loaders[1].run, server.port, loud, LOUD, WARM_SECONDS + seconds + _OUTLASTS_SECONDS)
         server.wait_for_load(LOUD, before)
-        side.warming.append(asks(_WARM_SECONDS))
+        side.warming.append(asks(WARM_SECONDS))
         side.beside.append(asks(seconds))
         if flood.done():
             raise BenchBroken("the flood ended before the quiet callers did")

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Final
 
 TIMES: Final = 32
-LINEAR: Final = 7
-"""Growth below this is linear: caches and allocators take up to five times as much for what is 32 times as large."""
+LINEAR: Final = 4.4
+"""Growth below this is linear: caches and allocators take up to four times as much for what is 32 times as large."""
 ROUNDS: Final = 5
 LEAST_SECONDS: Final = 0.005
 

@@ -116,6 +116,17 @@ class PostgresServer:
         raise RuntimeError(f"{program}: {ended.stderr.decode(errors='replace')}")
 
 
+@contextmanager
+def started(server: PostgresServer) -> Iterator[PostgresServer]:
+    """Made and running; gone at the end."""
+    try:
+        server.make()
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
 def environment() -> dict[str, str]:
     """Of a server: nothing of the tests' own settings but whose it is."""
     return {"PATH": os.environ["PATH"], "LC_ALL": "C", "TZ": "UTC", **mark()}

@@ -9,7 +9,7 @@ from contextlib import closing
 import psycopg
 import pytest
 from gate.tests.cli.processes import until
-from gate.tests.postgres import PostgresServer, programs
+from gate.tests.postgres import PostgresServer, programs, started
 
 from stacksona_gate.domain.errors import Unknown
 from stacksona_gate.store.content import Content
@@ -23,13 +23,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def alone() -> Iterator[PostgresServer]:
     """A server whose commits wait for a standby that there is not."""
-    server = PostgresServer(programs(18), settings={"synchronous_standby_names": "nobody"})
-    try:
-        server.make()
-        server.start()
+    with started(PostgresServer(programs(18), settings={"synchronous_standby_names": "nobody"})) as server:
         yield server
-    finally:
-        server.remove()
 
 
 def test_a_commit_whose_wait_for_the_standby_was_cancelled_may_or_may_not_stand(alone: PostgresServer) -> None:
