@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from pathlib import Path
-from typing import Final, NoReturn, Protocol
+from typing import Final, Protocol
 
 from bench import decisions, deliveries, expiry, growth, longpoll, nodes, noisy, proofs, reads, startup, wake
 from bench.findings import save_lines
@@ -52,14 +51,8 @@ def main() -> int:
     return run(given.names or ALWAYS, quick=given.quick, keep=given.keep)
 
 
-def _end(number: int, frame: object) -> NoReturn:
-    """Whoever ends a run gets everything taken down that it put up: databases too."""
-    raise SystemExit(128 + number)
-
-
 def run(names: list[str], *, quick: bool, keep: bool) -> int:
     """A figure below its target is a finding, a run that proves nothing a failure."""
-    signal.signal(signal.SIGTERM, _end)
     lines: list[Line] = []
     failures: list[str] = []
     with workspace() as folder:

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, NoReturn, Protocol
 
 from bench.report import BenchBroken
 from bench.waiting import until
@@ -35,12 +35,17 @@ _REST_MOST: Final = 120.0
 
 @contextmanager
 def workspace() -> Iterator[Path]:
-    """A folder on disk for one run's files."""
+    """A folder on disk for one run's files. Who ends the run (SIGTERM) gets everything taken down that it put up."""
+    signal.signal(signal.SIGTERM, _end)
     folder = Path(tempfile.mkdtemp(prefix="stacksona-bench-", dir=_DISK if _DISK.is_dir() else None))
     try:
         yield folder
     finally:
         shutil.rmtree(folder)
+
+
+def _end(number: int, frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 from gate.tests.factories import World, world
+from hypothesis import settings
+
+# An example takes what the machine needs for it. That work grows no faster than what it is given has tests of its own.
+settings.register_profile("gate", deadline=None)
+settings.load_profile("gate")
 
 
 @pytest.fixture

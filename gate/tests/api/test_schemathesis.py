@@ -47,7 +47,7 @@ def test_every_answer_is_one_that_the_description_has(gate: Running, method: str
     headers = {"Authorization": f"Bearer {gate.key}"}
 
     @given(described.as_strategy())
-    @settings(max_examples=40, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=40, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     def calls(case: schemathesis.Case[Any]) -> None:
         case.call_and_validate(headers=headers, base_url=gate.url, checks=CHECKS)
 

@@ -128,7 +128,6 @@ def test_the_known_inclusion_proofs_are_made(index: int, size: int, proof: list[
     assert [one.hex() for one in inclusion_proof(node_of(hashes), index, size)] == proof
 
 
-@settings(deadline=None)
 @given(st.data(), st.integers(1, MOST))
 def test_an_inclusion_proof_holds_for_its_leaf_index_size_and_root_alone(data: st.DataObject, size: int) -> None:
     index = data.draw(st.integers(0, size - 1))
@@ -177,7 +176,6 @@ def test_the_known_consistency_proofs_are_made(old: int, new: int, proof: list[s
     assert [one.hex() for one in consistency_proof(node_of(hashes), old, new)] == proof
 
 
-@settings(deadline=None)
 @given(st.data(), st.integers(1, MOST))
 def test_a_consistency_proof_holds_between_its_two_trees_alone(data: st.DataObject, new: int) -> None:
     old = data.draw(st.integers(0, new))
@@ -204,7 +202,7 @@ def test_a_smaller_tree_extends_nothing() -> None:
 # Tiles
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.integers(0, 300), max_size=6), st.data())
 def test_tiles_appended_in_any_steps_are_those_of_the_whole_tree(batches: list[int], data: st.DataObject) -> None:
     tiles = tiles_of(*batches)

@@ -4,7 +4,7 @@ from dataclasses import replace
 from decimal import Decimal
 from types import MappingProxyType
 
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from msgspec import structs
 
 from stacksona_gate.policy.compare import compare
@@ -86,7 +86,6 @@ some_rules = st.lists(rules(), max_size=6, unique_by=lambda rule: rule.name)
 
 
 @given(policies())
-@settings(deadline=None)
 def test_a_dump_is_read_as_the_same_policy_and_dumped_alike(policy: Policy) -> None:
     text = dump_policy(policy)
     assert parse_policy(text) == policy
@@ -94,7 +93,6 @@ def test_a_dump_is_read_as_the_same_policy_and_dumped_alike(policy: Policy) -> N
 
 
 @given(policies())
-@settings(deadline=None)
 def test_a_document_in_json_is_read_as_the_same_policy(policy: Policy) -> None:
     quoted = json.dumps(policy_document(policy), ensure_ascii=False)
     escaped = "".join(
@@ -109,14 +107,12 @@ def test_a_document_in_json_is_read_as_the_same_policy(policy: Policy) -> None:
 
 
 @given(policies(), policies())
-@settings(deadline=None)
 def test_policies_compare_as_equal_exactly_when_they_are(old: Policy, new: Policy) -> None:
     assert compare(old, old) == ()
     assert (compare(old, new) == ()) == (old == new)
 
 
 @given(some_rules, questions, st.randoms(use_true_random=False))
-@settings(deadline=None)
 def test_the_order_of_the_rules_changes_neither_status_nor_reason(
     some: list[Rule], question: Question, chance: random.Random
 ) -> None:
@@ -127,7 +123,6 @@ def test_the_order_of_the_rules_changes_neither_status_nor_reason(
 
 
 @given(some_rules, questions)
-@settings(deadline=None)
 def test_an_explanation_has_the_same_verdict(some: list[Rule], question: Question) -> None:
     compiled = a_policy(some)
     explained = explain(compiled, question)
@@ -136,7 +131,6 @@ def test_an_explanation_has_the_same_verdict(some: list[Rule], question: Questio
 
 
 @given(some_rules, rules(), questions)
-@settings(deadline=None)
 def test_one_more_review_or_reject_rule_never_loosens_an_answer(
     some: list[Rule], more: Rule, question: Question
 ) -> None:
@@ -146,7 +140,6 @@ def test_one_more_review_or_reject_rule_never_loosens_an_answer(
 
 
 @given(some_rules, questions)
-@settings(deadline=None)
 def test_an_allow_means_that_no_stricter_rule_matched_or_failed(some: list[Rule], question: Question) -> None:
     explained = explain(a_policy(some), question)
     if explained.status == "allow":
@@ -155,7 +148,6 @@ def test_an_allow_means_that_no_stricter_rule_matched_or_failed(some: list[Rule]
 
 
 @given(some_rules, questions)
-@settings(deadline=None)
 def test_a_message_is_short_and_hides_nothing(some: list[Rule], question: Question) -> None:
     explained = explain(a_policy(some), question)
     for message in (explained.message, *(checked.message for checked in explained.trail)):
@@ -171,7 +163,6 @@ def test_a_decimal_as_text_is_compared_exactly(number: Decimal) -> None:
 
 
 @given(st.text(max_size=300))
-@settings(deadline=None)
 def test_any_text_is_a_policy_or_a_policy_error(text: str) -> None:
     try:
         parse_policy("version: 1\ntools: " + text)

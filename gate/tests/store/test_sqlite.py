@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from stacksona_gate.service.environment import Environment
 from stacksona_gate.service.requests import Ask
 from stacksona_gate.service.secrets import RootSecret
 from stacksona_gate.store.migrate import all_migrations
-from stacksona_gate.store.sqlite import SQLiteStore
+from stacksona_gate.store.sqlite import CUT_SECONDS, LOG_MOST, SQLiteStore
 from stacksona_gate.store.sqlite_connection import BUSY_MILLISECONDS, LOG_KEPT, SQLiteRows
 
 INITIAL = [migration.name for migration in all_migrations()]
@@ -31,23 +31,24 @@ SMALL = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class SmallLog(SQLiteDatabase):
-    """A database whose log counts as large early."""
+class Tuned(SQLiteDatabase):
+    """A database whose log counts as large, or as old, at another time than by default."""
+
+    log_most: int = LOG_MOST
+    cut_seconds: float = CUT_SECONDS
 
     def open(self, clock: Clock | None = None) -> SQLiteStore:
-        store = SQLiteStore(self.path, log_most=SMALL)
+        store = SQLiteStore(self.path, log_most=self.log_most, cut_seconds=self.cut_seconds)
         store.start()
         return store
 
 
-@dataclass(frozen=True, slots=True)
-class OftenCut(SQLiteDatabase):
-    """A database whose log's file is cut off at each round."""
-
-    def open(self, clock: Clock | None = None) -> SQLiteStore:
-        store = SQLiteStore(self.path, cut_seconds=0)
-        store.start()
-        return store
+@contextmanager
+def reading(path: str) -> Iterator[None]:
+    """Somebody reads the file for as long as this lasts."""
+    with closing(apsw.Connection(path)) as reader:
+        reader.execute("BEGIN").execute("SELECT COUNT(*) FROM audit").fetchall()
+        yield
 
 
 @pytest.fixture
@@ -97,22 +98,21 @@ def test_a_writing_connection_gives_back_what_the_log_had_to_grow_to(path: str) 
 
 
 async def test_the_log_starts_over_while_agents_ask_without_a_pause(path: str) -> None:
-    async with world(SmallLog(path)) as w, load(w):
+    async with world(Tuned(path, log_most=SMALL)) as w, load(w):
         await asyncio.wait_for(grown(path, 30_000_000), PATIENCE)
         assert size(path + "-wal") < size(path)  # else it has every page several times
 
 
 async def test_a_reader_that_stays_holds_no_decision_back(path: str) -> None:
-    async with world(SmallLog(path)) as w:
-        with closing(apsw.Connection(path)) as reader:
-            reader.execute("BEGIN").execute("SELECT COUNT(*) FROM audit").fetchall()
+    async with world(Tuned(path, log_most=SMALL)) as w:
+        with reading(path):
             while size(path + "-wal") < 20 * SMALL:
                 asked = [w.ask(ask=big_ask(), task=f"task-{number}") for number in range(8)]
                 await asyncio.wait_for(asyncio.gather(*asked), 0.8 * BUSY_MILLISECONDS / 1000)
 
 
 async def test_the_logs_file_is_cut_off_now_and_then_whatever_its_size(path: str) -> None:
-    async with world(OftenCut(path)) as w:
+    async with world(Tuned(path, cut_seconds=0)) as w:
         await w.ask()
         async with asyncio.timeout(PATIENCE):
             while size(path + "-wal"):  # noqa: ASYNC110 - a file has no event
@@ -122,8 +122,7 @@ async def test_the_logs_file_is_cut_off_now_and_then_whatever_its_size(path: str
 @pytest.mark.slow
 async def test_scrubbing_holds_no_decision_back_while_somebody_reads(path: str) -> None:
     async with world(SQLiteDatabase(path)) as w:
-        with closing(apsw.Connection(path)) as reader:
-            reader.execute("BEGIN").execute("SELECT COUNT(*) FROM audit").fetchall()
+        with reading(path):
             await w.ask()
             scrubbing = asyncio.create_task(asyncio.to_thread(SQLiteStore(path).scrub))
             while not scrubbing.done():
@@ -153,7 +152,7 @@ async def test_another_process_gets_its_turn_beside_a_busy_writer(path: str) -> 
 
 
 async def test_a_backup_ends_while_agents_ask_without_a_pause(path: str) -> None:
-    async with world(SmallLog(path)) as w, load(w):
+    async with world(Tuned(path, log_most=SMALL)) as w, load(w):
         await asyncio.wait_for(grown(path, 3_000_000), PATIENCE)
         store = SQLiteStore(path)
         await asyncio.wait_for(asyncio.to_thread(store.backup, path + ".copy"), 4 * PATIENCE)
@@ -175,7 +174,7 @@ async def test_a_backup_opens_as_a_gate_that_knows_the_keys_and_the_threads(path
 
 
 async def test_a_backup_has_every_request_with_its_audit_entry(path: str) -> None:
-    async with world(SmallLog(path)) as w, load(w):
+    async with world(Tuned(path, log_most=SMALL)) as w, load(w):
         await asyncio.wait_for(grown(path, 2_000_000), PATIENCE)
         await asyncio.to_thread(SQLiteStore(path).backup, path + ".copy")
     rows = SQLiteRows(path + ".copy")

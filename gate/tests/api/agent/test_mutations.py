@@ -155,7 +155,7 @@ def gate() -> Any:
 def examples(number: int) -> settings:
     """Always the same ones; a failure names itself by its body."""
     quiet = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large]
-    return settings(max_examples=number, derandomize=True, deadline=None, database=None, suppress_health_check=quiet)
+    return settings(max_examples=number, derandomize=True, database=None, suppress_health_check=quiet)
 
 
 @given(mutated(JSON_BODY))
