@@ -260,6 +260,9 @@ class _Checkpointer(threading.Thread):
                 failures += 1
                 level = logging.DEBUG if failures % FAILURES_TOLD else logging.WARNING
                 log.log(level, "the write-ahead log is not copied into the file: %s", error)
+                if connection is not None:  # whatever it held is let go
+                    connection.close()
+                    connection = None
         if connection is not None:
             connection.close()
 
