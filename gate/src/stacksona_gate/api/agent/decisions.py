@@ -243,7 +243,7 @@ def _redeemed(result: Redeemed, call: Call) -> Reply:
     request = result.request
     accept = call.header(b"accept") or ""
     if PAYLOAD_TYPE in (part.partition(";")[0].strip() for part in accept.split(",")):
-        return Reply(request.payload.encode(), content_type=PAYLOAD_TYPE.encode())
+        return Reply(request.payload.encode(), content_type=PAYLOAD_TYPE.encode()).written()
     answer = {
         "valid": True,
         "status": request.status,
@@ -254,9 +254,8 @@ def _redeemed(result: Redeemed, call: Call) -> Reply:
         "payload_digest": request.payload_digest,
         "redeemed_at": rfc3339_or_none(request.redeemed_at),
     }
-    reply = json_reply(answer)
-    reply.body = reply.body[:-1] + b',"payload":' + request.payload.encode() + b"}"
-    return reply
+    known = json_reply(answer).body
+    return Reply(known[:-1] + b',"payload":' + request.payload.encode() + b"}").written()
 
 
 _EXPLANATIONS = {
