@@ -16,7 +16,7 @@ from urllib.request import urlopen
 import pytest
 import uvicorn
 import uvloop
-from gate.tests.api.agent.calls import DECISIONS, Api, api_world
+from gate.tests.api.agent.calls import DECISIONS, VALIDATE, Api, api_world, refund
 from gate.tests.api.agent.test_held import until
 from gate.tests.cli import processes
 from gate.tests.factories import PATIENCE
@@ -215,3 +215,18 @@ async def test_what_is_kept_is_sent_with_each_callers_own_request_id(api: Api) -
     ids = [next(line for line in head.split(b"\r\n") if line.startswith(b"x-request-id")) for head in heads]
     assert ids[0] != ids[1]
     assert all(head.count(b"x-request-id") == 1 and b"cache-control: no-store" in head for head in heads)
+
+
+async def test_a_redemption_says_on_the_wire_what_it_says_to_an_application(api: Api) -> None:
+    decision, bound = await api.approved(), {name: refund()[name] for name in ("tool_name", "payload")}
+    body = json.dumps({"task_id": decision["task_id"], "signature": decision["approval_token"], **bound}).encode()
+    async with served(api) as gate:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
+        head = f"POST {VALIDATE} HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {api.world.key}\r\n"
+        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        sent, answer = await body_of(reader)
+        writer.close()
+    assert json.loads(answer)["valid"]
+    assert json.loads(answer)["payload"] == bound["payload"]
+    names = (b"HTTP/1.1 200 ", b"content-type: application/json\r\n", b"cache-control: no-store\r\n", b"x-request-id: ")
+    assert [sent.count(name) for name in names] == [1, 1, 1, 1]
