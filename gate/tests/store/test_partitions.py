@@ -27,6 +27,7 @@ from stacksona_gate.store import migrate
 from stacksona_gate.store.base import Idempotency, Tx
 from stacksona_gate.store.postgres import PostgresStore
 from stacksona_gate.store.postgres_connection import PostgresRows
+from stacksona_gate.store.postgres_parting import DAYS_AHEAD
 from stacksona_gate.store.postgres_parts import TABLES as PARTED, Parted
 
 PARTITIONS = (
@@ -193,6 +194,23 @@ async def test_a_table_with_rows_of_a_time_to_come_stays_whole_and_takes_new_one
     w.clock.advance(-900 * 86_400)
     await w.store.tend(w.clock.now, whatever_size=True)
     assert parts(database, "requests") == []
+    w.clock.advance(20 * 86_400)
+    await w.ask(task="task-2")
+
+
+async def test_a_check_that_cannot_be_taken_back_yet_is_taken_back_by_the_next_round(
+    w: World, database: PostgresDatabase
+) -> None:
+    w.clock.advance(900 * 86_400)
+    await w.ask()
+    w.clock.advance(-900 * 86_400)
+    requests, bound = table_of("requests"), w.clock.now // DAY + DAYS_AHEAD
+    check = f"ADD CONSTRAINT {requests.partition(bound)} CHECK ({requests.key} < {requests.literal(bound)}) NOT VALID"
+    run(database, f"ALTER TABLE requests {check}")
+    with psycopg.connect(database.url) as reader:
+        reader.execute("LOCK TABLE requests IN ACCESS SHARE MODE")
+        await w.store.tend(w.clock.now, whatever_size=True)
+    await w.store.tend(w.clock.now, whatever_size=True)
     w.clock.advance(20 * 86_400)
     await w.ask(task="task-2")
 
