@@ -9,9 +9,11 @@ from contextlib import closing
 import psycopg
 import pytest
 from gate.tests.cli.processes import until
-from gate.tests.postgres import PostgresServer, programs, started
+from gate.tests.factories import world
+from gate.tests.postgres import PostgresServer, postgres_database, programs, started
 
-from stacksona_gate.domain.errors import Unknown
+from stacksona_gate.domain.errors import Conflict, Unknown
+from stacksona_gate.service.requests import Ask
 from stacksona_gate.store.content import Content
 from stacksona_gate.store.postgres_address import connection_parameters
 from stacksona_gate.store.postgres_connection import HELD, Columns, PostgresRows
@@ -46,3 +48,13 @@ def test_a_commit_whose_wait_for_the_standby_was_cancelled_may_or_may_not_stand(
         until(cancelled)
         with pytest.raises(Unknown, match="may or may not have been decided"):
             told.result(60)
+
+
+async def test_the_log_does_not_quote_a_row_that_was_refused(caplog: pytest.LogCaptureFixture) -> None:
+    with postgres_database() as database, psycopg.connect(database.url, autocommit=True) as admin:
+        async with world(database) as w:
+            admin.execute("ALTER TABLE requests ADD CONSTRAINT no_more CHECK (FALSE) NOT VALID")
+            with pytest.raises(Conflict):
+                await w.ask(ask=Ask("issue_refund", "Zacharias Quellwasser", payload={"amount": 1}))
+    assert "no_more" in caplog.text
+    assert "Zacharias" not in caplog.text

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+import psycopg
+
 from stacksona_gate.domain.errors import Conflict, GateError, Unavailable
 from stacksona_gate.store.base import Change, Submission
 from stacksona_gate.store.batches import redeem_batch, submit_batch
@@ -86,10 +88,17 @@ def _operate(rows: PostgresRows, batch: Sequence[Job]) -> list[Any]:
 
 
 def _fail(batch: Sequence[Job], error: BaseException) -> list[Change]:
-    log.error("commit failed: %s", error.__cause__ or error, extra={"fields": asked_in(batch)})
+    log.error("commit failed: %s", _cause(error), extra={"fields": asked_in(batch)})
     for job in batch:
         job.result, job.error = None, error
     return []
+
+
+def _cause(error: BaseException) -> object:
+    """For the log: the server's first sentence. Its details may quote the row that it refused, subject and all."""
+    cause = error.__cause__ or error
+    primary = cause.diag.message_primary if isinstance(cause, psycopg.Error) else None
+    return primary or cause
 
 
 def _told(error: Exception) -> BaseException:
