@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from gate.tests.api.agent.calls import ASK, DECISIONS, TASK, Api, api_of, problem, refund
@@ -11,12 +13,12 @@ from gate.tests.factories import World, an_ask, beside, second_tenant, world
 from gate.tests.postgres import postgres_database
 
 from stacksona_gate.domain.audit import COMMAND_LINE
-from stacksona_gate.domain.errors import OverLimit
+from stacksona_gate.domain.errors import OverLimit, Unavailable
 from stacksona_gate.domain.tenants import TenantLimits
 from stacksona_gate.service.agents import AgentChange
 from stacksona_gate.service.environment import Limits
 from stacksona_gate.service.erasure import erase_content
-from stacksona_gate.service.quotas import DEMAND_LASTS, RECOUNT_EVERY, STORED_EVERY, Bucket, Quotas, share
+from stacksona_gate.service.quotas import DEMAND_LASTS, RECOUNT_EVERY, SETTLED, STORED_EVERY, Bucket, Quotas, share
 from stacksona_gate.service.requests import Ask, File
 from stacksona_gate.service.tenants import limit_tenant
 from stacksona_gate.store.base import Tx
@@ -310,6 +312,35 @@ async def test_what_is_new_is_counted_with_what_was_counted_once() -> None:
             await api.world.gate.quotas.round()
             api.world.clock.advance(60)
         assert await statuses(api, 1) == [429]
+
+
+@dataclass
+class Failing:
+    """Answers as the database does, but for one question."""
+
+    scan_: Callable[..., Awaitable[Any]]
+    asked: int = 0
+
+    async def scan(self, query: Callable[[Tx], Any]) -> Any:
+        self.asked += 1
+        if self.asked == 3:  # which workspaces, their requests, their attachments
+            raise Unavailable("the database is away")
+        return await self.scan_(query)
+
+
+async def test_a_count_that_was_broken_off_counts_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with limited(stored_requests=3) as api:
+        quotas, clock = api.world.gate.quotas, api.world.clock
+        await quotas.round()
+        await statuses(api, 2)
+        clock.advance((SETTLED + STORED_EVERY) / SECOND)
+        with monkeypatch.context() as patched:
+            patched.setattr(quotas, "store", Failing(quotas.store.scan))
+            with pytest.raises(Unavailable):
+                await quotas.round()
+        clock.advance(STORED_EVERY / SECOND)
+        await quotas.round()
+        assert await statuses(api, 1) == [200]
 
 
 async def test_what_was_erased_makes_room_at_the_next_whole_count() -> None:

@@ -239,8 +239,10 @@ class Quotas:
         if known is None or not 0 <= now - known.counted_at < every:
             known = _Kept(now)
         settled = ulid(max(now - SETTLED, 0), bytes(10))
-        async for requests, size in self._pages(tenant_id, known.mark, settled):
-            known.requests, known.bytes = known.requests + requests, known.bytes + size
+        pages = [page async for page in self._pages(tenant_id, known.mark, settled)]
+        # Together with the mark: of a count that was broken off, nothing is counted twice.
+        known.requests += sum(requests for requests, _ in pages)
+        known.bytes += sum(size for _, size in pages)
         known.mark = settled
         young = [page async for page in self._pages(tenant_id, settled, LAST_ID)]
         known.total = (known.requests + sum(r for r, _ in young), known.bytes + sum(b for _, b in young))
