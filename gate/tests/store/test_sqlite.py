@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import stat
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
@@ -20,9 +21,11 @@ from stacksona_gate.main import build_gate
 from stacksona_gate.service.environment import Environment
 from stacksona_gate.service.requests import Ask
 from stacksona_gate.service.secrets import RootSecret
+from stacksona_gate.service.wakeups import CONFIGURATION
+from stacksona_gate.store.base import Change
 from stacksona_gate.store.migrate import all_migrations
 from stacksona_gate.store.sqlite import CUT_SECONDS, LOG_MOST, SQLiteStore
-from stacksona_gate.store.sqlite_connection import BUSY_MILLISECONDS, LOG_KEPT, SQLiteRows
+from stacksona_gate.store.sqlite_connection import BUSY_MILLISECONDS, LOG_KEPT, SQLiteRows, turn
 
 INITIAL = [migration.name for migration in all_migrations()]
 
@@ -252,3 +255,41 @@ def test_an_existing_database_keeps_the_mode_that_its_operator_gave_it(path: str
     os.chmod(path, 0o640)
     SQLiteStore(path).migrate()
     assert oct(os.stat(path).st_mode & 0o777) == "0o640"
+
+
+async def test_what_another_process_changed_is_told_though_the_first_look_at_it_failed(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed, told, select = list[str](), asyncio.Event(), SQLiteRows.all
+
+    def fails_once(self: SQLiteRows, sql: str, *parameters: object) -> list[tuple[object, ...]]:
+        if "config_version FROM tenants" in sql and not failed:
+            failed.append(sql)
+            raise apsw.IOError
+        return select(self, sql, *parameters)
+
+    async with world(SQLiteDatabase(path)) as w:
+        w.store.watch(lambda changes: told.set() if Change(w.tenant_id, CONFIGURATION) in changes else None)
+        monkeypatch.setattr(SQLiteRows, "all", fails_once)
+        with closing(apsw.Connection(path)) as other:
+            other.execute("UPDATE tenants SET config_version = config_version + 1")
+        await asyncio.wait_for(told.wait(), PATIENCE)
+    assert failed
+
+
+@pytest.mark.parametrize(("mode", "of_turns"), [(0o644, 0o600), (0o660, 0o660), (0o600, 0o600)])
+def test_whoever_may_write_the_database_may_take_turns_and_nobody_else(path: str, mode: int, of_turns: int) -> None:
+    SQLiteRows(path).close()
+    Path(path).chmod(mode)
+    Path(path + "-turn").unlink()
+    with turn(path):
+        assert stat.S_IMODE(Path(path + "-turn").stat().st_mode) == of_turns
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
+def test_turns_belong_to_whom_the_database_belongs_though_root_came_first(path: str) -> None:
+    SQLiteRows(path).close()
+    os.chown(path, 65534, 65534)
+    Path(path + "-turn").unlink()
+    with turn(path):
+        assert Path(path + "-turn").stat().st_uid == 65534

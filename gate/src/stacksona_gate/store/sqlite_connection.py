@@ -7,7 +7,7 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from itertools import chain
 from typing import Any, Final
@@ -67,12 +67,29 @@ def turn(path: str) -> Iterator[None]:
     SQLite waits by looking again now and then: beside a writer that begins anew microseconds after each commit,
     nobody else would ever find the lock free. Who waits here holds the others back until it has begun.
     """
-    descriptor = os.open(path + "-turn", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = _turn_file(path)
     try:
         _wait_for(descriptor)
         yield
     finally:
         os.close(descriptor)  # gives the turn back
+
+
+def _turn_file(path: str) -> int:
+    """Made as SQLite makes its own beside a database: who may write that may take turns, whoever came first. Nobody
+    else may: who only reads could hold everybody up."""
+    flags = os.O_RDWR | os.O_CLOEXEC
+    try:
+        return os.open(path + "-turn", flags)
+    except FileNotFoundError:
+        descriptor = os.open(path + "-turn", flags | os.O_CREAT, 0o600)
+    with suppress(OSError):  # a database that is not there yet will be this process's
+        database = os.stat(path)
+        writers = database.st_mode & 0o022
+        os.fchmod(descriptor, 0o600 | writers | writers << 1)
+        if os.geteuid() == 0:
+            os.fchown(descriptor, database.st_uid, database.st_gid)
+    return descriptor
 
 
 def _wait_for(descriptor: int) -> None:

@@ -133,12 +133,12 @@ class Writer(threading.Thread):
         version = rows.data_version()
         if version == self._data_version:
             return []
-        self._data_version = version
         changes = [] if self._audit_seq is None else _told_since(rows, self._audit_seq)
         for tenant_id, config_version in rows.all("SELECT id, config_version FROM tenants"):
             if self._config_versions.get(tenant_id) != config_version:
                 changes.append(Change(tenant_id, CONFIGURATION))
         self._audit_seq, self._config_versions = self._state(rows)
+        self._data_version = version  # last: a look that failed is made again
         return changes
 
     def _seen(self, rows: SQLiteRows, jobs: int) -> tuple[int, dict[str, int]] | None:
