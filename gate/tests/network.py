@@ -26,8 +26,11 @@ class Network:
         return self.proxy.port
 
     def hold(self) -> None:
-        """Connections stay, new ones are taken, nothing arrives anywhere: as when a cable is pulled."""
+        """From now on connections stay, new ones are taken, nothing arrives anywhere: as when a cable is pulled."""
+        held = threading.Event()
         self.loop.call_soon_threadsafe(self.proxy.hold)
+        self.loop.call_soon_threadsafe(held.set)
+        assert held.wait(PATIENCE)
 
 
 @contextmanager

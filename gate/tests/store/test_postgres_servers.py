@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
 import pytest
 from chaos.proxy import Filter, Proxy
-from gate.tests.factories import PATIENCE
-from gate.tests.network import passing
+from gate.tests.factories import PATIENCE, PostgresDatabase, World, world
+from gate.tests.network import network, passing
 from gate.tests.nodes.wire import PLAIN, QUERY
 from gate.tests.ports import free_port
 from gate.tests.postgres import PostgresServer, programs, started
 
-from stacksona_gate.domain.errors import Unavailable
+from stacksona_gate.domain.errors import Invalid, Unavailable
 from stacksona_gate.store.postgres import PostgresStore
 
 pytestmark = pytest.mark.slow
@@ -39,3 +41,53 @@ def test_a_server_that_stops_once_it_has_let_us_in_is_given_up(server: PostgresS
         started = pool.submit(store.start)
         with pytest.raises(Unavailable):
             started.result(PATIENCE)
+
+
+def set_to(server: PostgresServer, setting: str, value: str) -> None:
+    with psycopg.connect(server.url(), autocommit=True) as admin:
+        admin.execute(f"ALTER SYSTEM SET {setting} = {value}".encode())
+        admin.execute("SELECT pg_reload_conf()")
+
+
+async def asked(w: World) -> object:
+    return (await asyncio.gather(w.ask(), return_exceptions=True))[0]
+
+
+async def until_asking(w: World, *, is_away: bool) -> None:
+    """Asks until it is told that nothing was decided, or until it is told a decision."""
+    async with asyncio.timeout(PATIENCE):
+        while isinstance(await asked(w), Unavailable) is not is_away:  # noqa: ASYNC110 - a setting has no event
+            await asyncio.sleep(0.05)  # between two tries
+
+
+@pytest.mark.parametrize("setting", ["synchronous_commit", "fsync"])
+def test_no_gate_starts_on_a_server_that_tells_commits_before_they_are_on_disk(
+    server: PostgresServer, setting: str
+) -> None:
+    set_to(server, setting, "off")
+    with pytest.raises(Invalid, match="before they are on disk"):
+        PostgresStore(server.url() + PLAIN).start()
+
+
+@pytest.mark.parametrize("setting", ["synchronous_commit", "fsync"])
+async def test_nothing_is_told_once_a_server_tells_commits_before_they_are_on_disk(
+    server: PostgresServer, setting: str
+) -> None:
+    async with world(PostgresDatabase(server.url() + PLAIN)) as w:
+        set_to(server, setting, "off")
+        await until_asking(w, is_away=True)
+        set_to(server, setting, "on")
+        await until_asking(w, is_away=False)
+
+
+async def test_a_store_closes_though_a_server_that_hangs_was_asked_for_something_long(server: PostgresServer) -> None:
+    with network(server.port) as way:
+        store = PostgresStore(server.url().replace(f":{server.port}/", f":{way.port}/") + PLAIN)
+        await asyncio.to_thread(store.start)
+        await store.scan(lambda tx: tx.tenants.list_all())
+        way.hold()
+        asking = asyncio.create_task(store.scan(lambda tx: tx.tenants.list_all()))
+        await asyncio.sleep(0)
+        await asyncio.wait_for(asyncio.to_thread(store.close), 3 * PATIENCE)
+        with pytest.raises(Unavailable):
+            await asking

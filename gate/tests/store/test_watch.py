@@ -6,20 +6,24 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from contextlib import closing
+from typing import Any, cast
 
 import psycopg
 import pytest
-from gate.tests.factories import PATIENCE, POLICY, TENANT, World, beside, thread_of
+from gate.tests.factories import PATIENCE, POLICY, TENANT, World, beside, thread_of, world
+from gate.tests.postgres import postgres_database
 from gate.tests.processes import Child, child
 from msgspec.structs import replace
 
-from stacksona_gate.domain.errors import GateError, Unauthenticated
+from stacksona_gate.domain.errors import GateError, Unauthenticated, Unavailable
 from stacksona_gate.service.decisions import DrainFlag, Polled, Selector, wait_decision
 from stacksona_gate.service.requests import Answer
-from stacksona_gate.store.base import Change
-from stacksona_gate.store.postgres_changes import Listener
-from stacksona_gate.store.postgres_connection import PostgresRows
+from stacksona_gate.store.base import Change, Tx
+from stacksona_gate.store.content import Content
+from stacksona_gate.store.postgres_address import connection_parameters
+from stacksona_gate.store.postgres_changes import Listener, Look
+from stacksona_gate.store.postgres_connection import Columns, PostgresRows
 from stacksona_gate.store.postgres_transactions import Line, Patience
 
 END = Change("end", "")
@@ -180,3 +184,36 @@ def test_a_listener_that_reaches_nobody_says_so_once_however_often_it_tries(capl
     assert [line for line in caplog.messages if "notifications" in line] == [
         "notifications do not arrive; the tables are looked at every 200 ms instead: connection refused"
     ]
+
+
+class Breaking:
+    """A line whose transaction ends in a fault, once it is told to: after all was read."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self.breaks = False
+
+    def transact(self, how: str, work: Callable[[PostgresRows, Tx], list[Change]]) -> tuple[list[Change], list[Change]]:
+        found = self._line.transact(how, work)
+        if self.breaks:
+            raise Unavailable("the commit did not come")
+        return found
+
+
+async def test_what_a_look_that_failed_had_found_is_found_by_the_next_one() -> None:
+    with postgres_database() as database:
+        async with world(database) as w:
+            parameters = connection_parameters(database.url)
+            with closing(
+                Line(lambda: PostgresRows(parameters, content=Content(), columns=Columns()), Patience())
+            ) as line:
+                breaking = Breaking(line)
+                look = Look(cast("Line", breaking))
+                look.changes()
+                answer = await w.ask()
+                await w.write(lambda tx: tx.tenants.bump_config(TENANT))
+                breaking.breaks = True
+                with pytest.raises(Unavailable):
+                    look.changes()
+                breaking.breaks = False
+                assert {*look.changes()} >= {Change(TENANT, answer.request.id), CONFIGURED}

@@ -33,7 +33,7 @@ from stacksona_gate.store.postgres_connection import (
 )
 from stacksona_gate.store.postgres_partitions import TABLES_LOCK, Partitions
 from stacksona_gate.store.postgres_reader import Reader
-from stacksona_gate.store.postgres_servers import PROOF_SECONDS, Confirmation, Servers
+from stacksona_gate.store.postgres_servers import PROOF_SECONDS, Confirmation, Servers, UnreliableServer
 from stacksona_gate.store.postgres_transactions import SCAN_SECONDS, Line, Patience, is_undone_by_another
 from stacksona_gate.store.postgres_writer import Batches, Units
 from stacksona_gate.telemetry.measures import SIZES, USUAL, summed
@@ -50,6 +50,8 @@ READY_SECONDS: Final = 5.0
 LOOKING_SECONDS: Final = 2.0
 """How long the look for what others committed may take. It is short and frequent: a server that hangs is noticed by it
 first, and another one looked for."""
+CLOSING_SECONDS: Final = 5.0
+"""How long the database may still take for what the end finds under way."""
 PARTITION_ROWS: Final = 2_000_000
 MIGRATION_WAIT_MILLISECONDS: Final = 500
 """How long a migration waits for a table that is in use, with every decision of other nodes behind it, before it lets
@@ -135,6 +137,8 @@ class PostgresStore:
                 try:
                     return line.transact(HELD, lambda rows, tx: _migrate(rows))[0]
                 except Unavailable as error:
+                    if isinstance(error.__cause__, UnreliableServer):
+                        raise Invalid(str(error.__cause__)) from error
                     if number == MIGRATION_TRIES - 1 or not _is_lock_timeout(error):
                         raise
                     time.sleep(MIGRATION_PAUSE_SECONDS)
@@ -147,8 +151,8 @@ class PostgresStore:
 
     def close(self) -> None:
         """Finishes what waits, then closes."""
-        if self._open:
-            self._open = False
+        was_open, self._open = self._open, False
+        if was_open:
             for desk in (self._batch_desk, self._unit_desk, self._query_desk):
                 desk.hand_over()
             for jobs in (self._batches.jobs, self._units, self._queries):
@@ -157,9 +161,11 @@ class PostgresStore:
                 thread.join()
             self._notifier.stop()
             self._listener.stop()
-            self._patience.stop()
+        self._patience.hurry(CLOSING_SECONDS)
         self._partitions.stop()
         self._scans.shutdown()
+        if was_open:
+            self._patience.stop()  # last: a server that says nothing is waited for by whoever is left, too
         for line in self._lines:
             line.close()
 
@@ -292,26 +298,17 @@ def _is_lock_timeout(error: Unavailable) -> bool:
 
 def _migrate(rows: PostgresRows) -> list[str]:
     """Raises Invalid for a server that the gate cannot rely on."""
-    _require_reliable(rows)
+    _require_fit(rows)
     rows.execute("SET LOCAL statement_timeout = 0")
     rows.all("SELECT pg_advisory_xact_lock($1)", TABLES_LOCK)
     rows.execute(f"SET LOCAL lock_timeout = {MIGRATION_WAIT_MILLISECONDS}")
     return apply_migrations(rows, DIALECT)
 
 
-def _require_reliable(rows: PostgresRows) -> None:
-    """A commit must be on disk when it is told, and every text must fit."""
+def _require_fit(rows: PostgresRows) -> None:
+    """Every text must fit, and what the gate asks must be known. That commits are on disk when they are told is asked
+    of every server again and again (postgres_servers)."""
     if rows.connection.info.server_version < VERSION_LEAST:
         raise Invalid("the gate needs PostgreSQL 15 or newer")
-    settings: dict[str, str] = dict(
-        rows.all(
-            "SELECT name, setting FROM pg_settings WHERE name IN ('synchronous_commit', 'fsync', 'server_encoding')"
-        )
-    )
-    if settings.get("server_encoding") != "UTF8":
+    if rows.one("SELECT current_setting('server_encoding')") != ("UTF8",):
         raise Invalid("the database's encoding is not UTF8: create it with ENCODING 'UTF8' TEMPLATE template0")
-    if settings.get("synchronous_commit") == "off" or settings.get("fsync") == "off":
-        raise Invalid(
-            "this PostgreSQL tells commits before they are on disk (fsync or synchronous_commit is off):"
-            " switch both on, a decision that was told must never be lost"
-        )

@@ -220,8 +220,13 @@ class Look:
         self._missing: dict[int, float] = {}
 
     def changes(self) -> list[Change]:
-        """Raises Unavailable, Repeat. The first look finds nothing."""
-        found, _ = self._line.transact(READ, lambda rows, tx: self._configurations(rows) + self._requests(rows))
+        """Raises Unavailable, Repeat: the next look then finds what this one would have. The first finds nothing."""
+        before = self._versions, self._sum, self._highest, dict(self._missing)
+        try:
+            found, _ = self._line.transact(READ, lambda rows, tx: self._configurations(rows) + self._requests(rows))
+        except BaseException:
+            self._versions, self._sum, self._highest, self._missing = before
+            raise
         return found
 
     def _configurations(self, rows: PostgresRows) -> list[Change]:

@@ -34,12 +34,21 @@ PAUSE_SECONDS: Final = 0.1
 
 _STATE: Final = (
     "SELECT current_setting('transaction_read_only'), current_setting('synchronous_standby_names'),"
-    " current_setting('synchronous_commit'), (SELECT COUNT(*) FROM pg_stat_replication)"
+    " current_setting('synchronous_commit'), (SELECT COUNT(*) FROM pg_stat_replication), current_setting('fsync')"
 )
 _PROOF: Final = "SELECT pg_logical_emit_message(true, 'stacksona-gate', '')"
 """Writes to the log only, where nobody reads it; its commit waits as every other does."""
 
+UNRELIABLE: Final = (
+    "this PostgreSQL tells commits before they are on disk (fsync or synchronous_commit is off):"
+    " switch both on, a decision that was told must never be lost"
+)
+
 Open = Callable[[dict[str, Any], bool], PostgresRows]
+
+
+class UnreliableServer(psycopg.OperationalError):
+    """It tells commits before they are on disk."""
 
 
 class Servers:
@@ -63,7 +72,7 @@ class Servers:
         asked = time.monotonic()
         with self._lock:
             if self._failed is not None and self._failed[0] > min(asked, time.monotonic() - PAUSE_SECONDS):
-                raise psycopg.OperationalError(str(self._failed[1])) from self._failed[1]
+                raise type(self._failed[1])(str(self._failed[1])) from self._failed[1]
             try:
                 rows = self._found(read_only)
             except psycopg.OperationalError as error:
@@ -73,19 +82,25 @@ class Servers:
             return rows
 
     def _found(self, read_only: bool) -> PostgresRows:
-        reasons = list[str]()
+        errors = list[psycopg.OperationalError]()
         for number in sorted(range(len(self._servers)), key=lambda n: (self._slowness[n], n != self._current)):
             begun = time.monotonic()
             try:
                 rows = self._proven(number, read_only)
             except psycopg.OperationalError as error:
                 self._slowness[number] = time.monotonic() - begun
-                reasons.append(str(error).strip())
+                errors.append(error)
                 continue
             self._slowness[number] = 0.0
             self._keep_to(number, rows)
             return rows
-        raise psycopg.OperationalError("; ".join(reasons))
+        # The one that only wants to be set right, before those that are not there.
+        kind = (
+            UnreliableServer
+            if any(isinstance(error, UnreliableServer) for error in errors)
+            else psycopg.OperationalError
+        )
+        raise kind("; ".join(str(error).strip() for error in errors))
 
     def _proven(self, number: int, read_only: bool) -> PostgresRows:
         rows = self._open(self._servers[number], read_only)
@@ -135,18 +150,21 @@ class Confirmation:
                 prove(rows)
         except (psycopg.Error, OSError) as error:
             self._line.close()
-            if time.monotonic() - self._last >= DOUBT_SECONDS:
+            if isinstance(error, UnreliableServer) or time.monotonic() - self._last >= DOUBT_SECONDS:
                 self._servers.doubt()
             raise psycopg.OperationalError(str(error)) from error
         self._last = now
 
 
 def prove(rows: PostgresRows) -> None:
-    """Raises psycopg.OperationalError where nothing can be written, or commits wait for a standby that is not there."""
+    """Raises psycopg.OperationalError where nothing can be written, commits are told before they are on disk, or they
+    wait for a standby that is not there."""
     found = rows.one(_STATE)
     if found is None or found[0] != "off":
         raise psycopg.OperationalError("the server takes no writes")
-    if found[1] == "" or found[2] in ("off", "local"):
+    if "off" in (found[2], found[4]):
+        raise UnreliableServer(UNRELIABLE)
+    if found[1] == "" or found[2] == "local":
         return
     if found[3] == 0:
         raise psycopg.OperationalError("no standby is there, and commits wait for one")
