@@ -31,7 +31,7 @@ class OnDisk(SQLiteDatabase):
     disk: str
 
     def open(self, clock: Clock | None = None) -> SQLiteStore:
-        store = SQLiteStore(self.path, commit_seconds=0.5, vfs=self.disk)
+        store = SQLiteStore(self.path, commit_seconds=2.0, vfs=self.disk)
         store.start()
         return store
 

@@ -16,8 +16,8 @@ from stacksona_gate.domain.errors import Unavailable
 
 @pytest.fixture
 async def api(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Api]:
-    """Its store waits a tenth of a second for another process's lock, not five."""
-    monkeypatch.setattr("stacksona_gate.store.sqlite_connection.BUSY_MILLISECONDS", 100)
+    """Its store waits half a second for another process's lock, not five."""
+    monkeypatch.setattr("stacksona_gate.store.sqlite_connection.BUSY_MILLISECONDS", 500)
     async with api_world() as made:
         yield made
 
