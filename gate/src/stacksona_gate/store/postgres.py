@@ -56,6 +56,8 @@ PARTITION_ROWS: Final = 2_000_000
 MIGRATION_WAIT_MILLISECONDS: Final = 500
 """How long a migration waits for a table that is in use, with every decision of other nodes behind it, before it lets
 them through and tries again."""
+MIGRATION_SECONDS: Final = 3600.0
+"""How long one may take: it may go through a large table, or wait for another node that does."""
 MIGRATION_TRIES: Final = 120
 MIGRATION_PAUSE_SECONDS: Final = 0.5
 """Between two tries: for those who waited behind."""
@@ -131,7 +133,7 @@ class PostgresStore:
 
         A table that others use is waited for in short turns, so that they are not kept waiting behind.
         """
-        line = Line(self._servers.connect, self._patience, seconds=SCAN_SECONDS)
+        line = Line(self._servers.connect, self._patience, seconds=MIGRATION_SECONDS)
         try:
             for number in range(MIGRATION_TRIES):
                 try:
