@@ -13,7 +13,7 @@ import apsw
 import psycopg
 from gate.tests.ports import free_port
 from gate.tests.postgres import USER, PostgresServer, wheel_programs
-from gate.tests.replication import Pair, kill_all, processes_of
+from gate.tests.replication import Pair, kill_server
 
 from chaos.disk import Disk
 from chaos.shim import Shim
@@ -146,7 +146,7 @@ class PostgresDatabase:
         process = self.server.process
         if process is not None:
             with suppress(OSError, IndexError, ValueError):  # it is gone by itself
-                kill_all(processes_of(self.server.data))
+                kill_server(self.server.data)
             process.kill()
             process.wait(30)
 

@@ -17,7 +17,7 @@ import psycopg
 from gate.tests.docs.pages import blocks, page
 from gate.tests.ports import free_port
 from gate.tests.postgres import DEBIAN, as_user, environment, require, shell, unprivileged
-from gate.tests.replication import kill_all, processes_of
+from gate.tests.replication import kill_server
 from gate.tests.watchman import new_folder
 
 PAGE: Final = "docs/how-to/patroni.md"
@@ -139,7 +139,7 @@ class Cluster:
         """The machine: Patroni and the server with all its processes, at once."""
         patroni = self.processes[f"patroni-{number}"]
         data = self.folder / f"pg{number}/data"
-        kill_all([patroni.pid, *processes_of(data)])
+        kill_server(data, patroni.pid)
         patroni.wait(30)
         (data / "postmaster.pid").unlink(missing_ok=True)
 

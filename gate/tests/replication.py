@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,7 +91,7 @@ class Pair:
 
     def kill(self, number: int) -> None:
         """As when the machine loses its power, except that the disk keeps what the system was told to write."""
-        kill_all(processes_of(self.data[number]))
+        kill_server(self.data[number])
         # After a restart of the machine the number is nobody's. Here it may be a zombie's, which a server respects.
         (self.data[number] / "postmaster.pid").unlink(missing_ok=True)
 
@@ -111,38 +111,56 @@ class Pair:
 
 
 def processes_of(data: Path) -> list[int]:
-    """Of the server that runs on a folder, the first before its children."""
+    """Of the server that runs on a folder, the first before the others: all of them work in it."""
     first = int((data / "postmaster.pid").read_text().splitlines()[0])
-    return [first, *_children(first)]
+    return [first, *(process for process in working_in(data) if process != first)]
 
 
-def kill_all(processes: Sequence[int]) -> None:
-    """At one moment: none of them does anything while the others die. Returns when they are gone."""
+def kill_server(data: Path, *others: int) -> None:
+    """All of it, and others, at one moment: none does anything while the rest die. Returns when they are gone.
+
+    The first stands still before its children are listed. One that it started meanwhile would live on, wait for locks
+    that nobody is left to give, and keep the folder from every server to come.
+    """
+    first = processes_of(data)[0]
+    with suppress(ProcessLookupError):
+        os.kill(first, signal.SIGSTOP)
+    _wait_while(lambda: _state(first) not in "TZ")
+    _kill_all([*others, *processes_of(data)])
+
+
+def _kill_all(processes: Sequence[int]) -> None:
     for what in (signal.SIGSTOP, signal.SIGKILL):
         for process in processes:
             with suppress(ProcessLookupError):
                 os.kill(process, what)
+    # A server does not start where they still are.
+    _wait_while(lambda: any(_state(process) != "Z" for process in processes))
+
+
+def _wait_while(holds: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE
-    while any(_lives(process) for process in processes):  # a server does not start where they still are
+    while holds():
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
-def _lives(process: int) -> bool:
-    """A process that ended and that nobody asked about is still listed, as a zombie."""
+def _state(process: int) -> str:
+    """Z where it ended: it is listed as a zombie until somebody asks about it, if at all."""
     try:
-        return (Path("/proc") / str(process) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return (Path("/proc") / str(process) / "stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
-        return False
+        return "Z"
 
 
-def _children(parent: int) -> list[int]:
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
+def working_in(folder: Path) -> list[int]:
+    """Processes whose folder it is."""
+    found, wanted = [], str(folder.resolve())
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
             with suppress(OSError):
-                if int((folder / "stat").read_text().rpartition(")")[2].split()[1]) == parent:
-                    found.append(int(folder.name))
+                if os.readlink(process / "cwd") == wanted:
+                    found.append(int(process.name))
     return found
 
 
