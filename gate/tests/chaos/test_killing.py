@@ -1,36 +1,29 @@
-"""A PostgreSQL that is killed as by a loss of power: nothing of it lives on and stands in the way of the next one."""
+"""A server that is killed as by a loss of power: nothing of it lives on and stands in the way of the next one."""
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+import subprocess
+import sys
+from pathlib import Path
 
-import psycopg
-import pytest
-from gate.tests.postgres import PostgresServer, programs, started
+from gate.tests.cli.processes import until
 from gate.tests.replication import kill_server, working_in
 
-pytestmark = pytest.mark.slow
-TIMES = 5
+SERVER = """
+import os, pathlib, time
+pathlib.Path("postmaster.pid").write_text(f"{os.getpid()}\\n")
+for _ in range(1000):
+    if os.fork() == 0:
+        time.sleep(20)
+        os._exit(0)
+"""
+"""Starts one process after the other, as one that lets callers in; each ends by itself in time."""
 
 
-def test_nothing_of_a_server_lives_on_that_is_killed_while_it_lets_callers_in() -> None:
-    over = threading.Event()
-
-    def call(url: str) -> None:
-        while not over.is_set():
-            with suppress(psycopg.OperationalError), psycopg.connect(url, connect_timeout=2):
-                pass
-
-    with started(PostgresServer(programs(18))) as server, ThreadPoolExecutor(8) as pool:
-        for _ in range(8):
-            pool.submit(call, server.url())
-        try:
-            for _ in range(TIMES):
-                kill_server(server.data)
-                assert working_in(server.data) == []
-                server.stop()  # asks what became of it: as long as nobody did, its number is not free
-                server.start()
-        finally:
-            over.set()
+def test_nothing_of_a_server_lives_on_that_was_starting_processes_when_it_was_killed(tmp_path: Path) -> None:
+    server = subprocess.Popen([sys.executable, "-c", SERVER], cwd=tmp_path)
+    until(lambda: len(working_in(tmp_path)) > 20 or None)
+    kill_server(tmp_path)
+    left = working_in(tmp_path)
+    server.wait(30)
+    assert left == []
