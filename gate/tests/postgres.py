@@ -12,7 +12,7 @@ import secrets
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -248,10 +248,12 @@ def partitioned_template(version: int) -> str:
 def partitions(url: str, size: int = 5) -> Partitions:
     """What a gate on this database keeps its tables with; ``tend`` says what time it is."""
 
-    def connect() -> PostgresRows:
-        return PostgresRows(connection_parameters(url), content=Content(), columns=Columns(), clock=lambda: END)
+    return Partitions(lambda: rows_at(url, lambda: END), size)
 
-    return Partitions(connect, size)
+
+def rows_at(url: str, clock: Callable[[], int] | None = None) -> PostgresRows:
+    """A connection as a gate has it, its content in clear. ``clock``: instead of the server's."""
+    return PostgresRows(connection_parameters(url), content=Content(), columns=Columns(), clock=clock)
 
 
 @contextmanager

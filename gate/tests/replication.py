@@ -112,8 +112,12 @@ class Pair:
 
 def processes_of(data: Path) -> list[int]:
     """Of the server that runs on a folder, the first before the others: all of them work in it."""
-    first = int((data / "postmaster.pid").read_text().splitlines()[0])
+    first = _first_of(data)
     return [first, *(process for process in working_in(data) if process != first)]
+
+
+def _first_of(data: Path) -> int:
+    return int((data / "postmaster.pid").read_text().splitlines()[0])
 
 
 def kill_server(data: Path, *others: int) -> None:
@@ -122,7 +126,7 @@ def kill_server(data: Path, *others: int) -> None:
     The first stands still before its children are listed. One that it started meanwhile would live on, wait for locks
     that nobody is left to give, and keep the folder from every server to come.
     """
-    first = processes_of(data)[0]
+    first = _first_of(data)
     with suppress(ProcessLookupError):
         os.kill(first, signal.SIGSTOP)
     _wait_while(lambda: _state(first) not in "TZ")

@@ -186,12 +186,17 @@ async def test_a_check_that_time_has_nearly_reached_is_taken_back(w: World, data
     await w.ask()
 
 
-async def test_a_table_with_rows_of_a_time_to_come_stays_whole_and_takes_new_ones(
-    w: World, database: PostgresDatabase
-) -> None:
+async def ask_in_a_time_to_come(w: World) -> None:
+    """As with a clock that was wrong once."""
     w.clock.advance(900 * 86_400)
     await w.ask()
     w.clock.advance(-900 * 86_400)
+
+
+async def test_a_table_with_rows_of_a_time_to_come_stays_whole_and_takes_new_ones(
+    w: World, database: PostgresDatabase
+) -> None:
+    await ask_in_a_time_to_come(w)
     await w.store.tend(w.clock.now, whatever_size=True)
     assert parts(database, "requests") == []
     w.clock.advance(20 * 86_400)
@@ -201,9 +206,7 @@ async def test_a_table_with_rows_of_a_time_to_come_stays_whole_and_takes_new_one
 async def test_a_check_that_cannot_be_taken_back_yet_is_taken_back_by_the_next_round(
     w: World, database: PostgresDatabase
 ) -> None:
-    w.clock.advance(900 * 86_400)
-    await w.ask()
-    w.clock.advance(-900 * 86_400)
+    await ask_in_a_time_to_come(w)
     requests, bound = table_of("requests"), w.clock.now // DAY + DAYS_AHEAD
     check = f"ADD CONSTRAINT {requests.partition(bound)} CHECK ({requests.key} < {requests.literal(bound)}) NOT VALID"
     run(database, f"ALTER TABLE requests {check}")

@@ -9,22 +9,19 @@ import psycopg
 import pytest
 from gate.tests.factories import PATIENCE, TENANT, Database, PostgresDatabase, World, beside, world
 from gate.tests.pooler import Pooler, pooled_database
-from gate.tests.postgres import postgres_database, server
+from gate.tests.postgres import postgres_database, rows_at, server
 from psycopg.conninfo import conninfo_to_dict
 
 from stacksona_gate.domain.approvals import Redeemed
 from stacksona_gate.domain.errors import Unavailable
 from stacksona_gate.store import postgres_changes
 from stacksona_gate.store.base import Change
-from stacksona_gate.store.content import Content
-from stacksona_gate.store.postgres_address import connection_parameters
-from stacksona_gate.store.postgres_connection import Columns, PostgresRows
 
 pytestmark = pytest.mark.slow
 
 
 def pooled(url: str) -> bool:
-    rows = PostgresRows(connection_parameters(url), content=Content(), columns=Columns())
+    rows = rows_at(url)
     rows.close()
     return rows.pooled
 

@@ -10,13 +10,11 @@ import psycopg
 import pytest
 from gate.tests.cli.processes import until
 from gate.tests.factories import world
-from gate.tests.postgres import PostgresServer, postgres_database, programs, started
+from gate.tests.postgres import PostgresServer, postgres_database, programs, rows_at, started
 
 from stacksona_gate.domain.errors import Conflict, Unknown
 from stacksona_gate.service.requests import Ask
-from stacksona_gate.store.content import Content
-from stacksona_gate.store.postgres_address import connection_parameters
-from stacksona_gate.store.postgres_connection import HELD, Columns, PostgresRows
+from stacksona_gate.store.postgres_connection import HELD
 from stacksona_gate.store.postgres_transactions import Line, Patience
 
 pytestmark = pytest.mark.slow
@@ -30,15 +28,12 @@ def alone() -> Iterator[PostgresServer]:
 
 
 def test_a_commit_whose_wait_for_the_standby_was_cancelled_may_or_may_not_stand(alone: PostgresServer) -> None:
-    def connect() -> PostgresRows:
-        return PostgresRows(connection_parameters(alone.url()), content=Content(), columns=Columns())
-
     def cancelled() -> bool | None:
         waiting = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
         return admin.execute(waiting).fetchone() == (True,) or None
 
     with (
-        closing(Line(connect, Patience())) as line,
+        closing(Line(lambda: rows_at(alone.url()), Patience())) as line,
         psycopg.connect(alone.url(), autocommit=True) as admin,
         ThreadPoolExecutor(1) as pool,
     ):

@@ -12,6 +12,7 @@ from chaos.proxy import Filter, Proxy
 from gate.tests.factories import PATIENCE, PostgresDatabase, World, world
 from gate.tests.network import network, passing
 from gate.tests.nodes.wire import PLAIN, QUERY
+from gate.tests.outbox import until
 from gate.tests.ports import free_port
 from gate.tests.postgres import PostgresServer, programs, started
 
@@ -34,9 +35,13 @@ def server() -> Iterator[PostgresServer]:
         yield made
 
 
+def by_way_of(port: int, server: PostgresServer) -> str:
+    return server.url().replace(f":{server.port}/", f":{port}/") + PLAIN
+
+
 def test_a_server_that_stops_once_it_has_let_us_in_is_given_up(server: PostgresServer) -> None:
     proxy = Silent(free_port(), server.port)
-    store = PostgresStore(server.url().replace(f":{server.port}/", f":{proxy.port}/") + PLAIN)
+    store = PostgresStore(by_way_of(proxy.port, server))
     with ThreadPoolExecutor(1) as pool, passing(proxy):
         started = pool.submit(store.start)
         with pytest.raises(Unavailable):
@@ -49,15 +54,17 @@ def set_to(server: PostgresServer, setting: str, value: str) -> None:
         admin.execute("SELECT pg_reload_conf()")
 
 
-async def asked(w: World) -> object:
-    return (await asyncio.gather(w.ask(), return_exceptions=True))[0]
+async def is_told(w: World) -> bool:
+    """Whether an agent that asks is told a decision, and not that there is none."""
+    try:
+        await w.ask()
+    except Unavailable:
+        return False
+    return True
 
 
-async def until_asking(w: World, *, is_away: bool) -> None:
-    """Asks until it is told that nothing was decided, or until it is told a decision."""
-    async with asyncio.timeout(PATIENCE):
-        while isinstance(await asked(w), Unavailable) is not is_away:  # noqa: ASYNC110 - a setting has no event
-            await asyncio.sleep(0.05)  # between two tries
+async def is_told_nothing(w: World) -> bool:
+    return not await is_told(w)
 
 
 @pytest.mark.parametrize("setting", ["synchronous_commit", "fsync"])
@@ -75,14 +82,14 @@ async def test_nothing_is_told_once_a_server_tells_commits_before_they_are_on_di
 ) -> None:
     async with world(PostgresDatabase(server.url() + PLAIN)) as w:
         set_to(server, setting, "off")
-        await until_asking(w, is_away=True)
+        await until(lambda: is_told_nothing(w))
         set_to(server, setting, "on")
-        await until_asking(w, is_away=False)
+        await until(lambda: is_told(w))
 
 
 async def test_a_store_closes_though_a_server_that_hangs_was_asked_for_something_long(server: PostgresServer) -> None:
     with network(server.port) as way:
-        store = PostgresStore(server.url().replace(f":{server.port}/", f":{way.port}/") + PLAIN)
+        store = PostgresStore(by_way_of(way.port, server))
         await asyncio.to_thread(store.start)
         await store.scan(lambda tx: tx.tenants.list_all())
         way.hold()

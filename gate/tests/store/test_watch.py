@@ -12,7 +12,7 @@ from typing import Any, cast
 import psycopg
 import pytest
 from gate.tests.factories import PATIENCE, POLICY, TENANT, World, beside, thread_of, world
-from gate.tests.postgres import postgres_database
+from gate.tests.postgres import postgres_database, rows_at
 from gate.tests.processes import Child, child
 from msgspec.structs import replace
 
@@ -20,10 +20,8 @@ from stacksona_gate.domain.errors import GateError, Unauthenticated, Unavailable
 from stacksona_gate.service.decisions import DrainFlag, Polled, Selector, wait_decision
 from stacksona_gate.service.requests import Answer
 from stacksona_gate.store.base import Change, Tx
-from stacksona_gate.store.content import Content
-from stacksona_gate.store.postgres_address import connection_parameters
 from stacksona_gate.store.postgres_changes import Listener, Look
-from stacksona_gate.store.postgres_connection import Columns, PostgresRows
+from stacksona_gate.store.postgres_connection import PostgresRows
 from stacksona_gate.store.postgres_transactions import Line, Patience
 
 END = Change("end", "")
@@ -203,10 +201,7 @@ class Breaking:
 async def test_what_a_look_that_failed_had_found_is_found_by_the_next_one() -> None:
     with postgres_database() as database:
         async with world(database) as w:
-            parameters = connection_parameters(database.url)
-            with closing(
-                Line(lambda: PostgresRows(parameters, content=Content(), columns=Columns()), Patience())
-            ) as line:
+            with closing(Line(lambda: rows_at(database.url), Patience())) as line:
                 breaking = Breaking(line)
                 look = Look(cast("Line", breaking))
                 look.changes()

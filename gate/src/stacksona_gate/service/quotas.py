@@ -7,7 +7,7 @@ background: how late is said at each.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -239,24 +239,23 @@ class Quotas:
         if known is None or not 0 <= now - known.counted_at < every:
             known = _Kept(now)
         settled = ulid(max(now - SETTLED, 0), bytes(10))
-        pages = [page async for page in self._pages(tenant_id, known.mark, settled)]
+        requests, size = await self._between(tenant_id, known.mark, settled)
         # Together with the mark: of a count that was broken off, nothing is counted twice.
-        known.requests += sum(requests for requests, _ in pages)
-        known.bytes += sum(size for _, size in pages)
-        known.mark = settled
-        young = [page async for page in self._pages(tenant_id, settled, LAST_ID)]
-        known.total = (known.requests + sum(r for r, _ in young), known.bytes + sum(b for _, b in young))
+        known.requests, known.bytes, known.mark = known.requests + requests, known.bytes + size, settled
+        requests, size = await self._between(tenant_id, settled, LAST_ID)
+        known.total = (known.requests + requests, known.bytes + size)
         self._kept[tenant_id] = known
         return known
 
-    async def _pages(self, tenant_id: str, mark: str, until: str) -> AsyncIterator[tuple[int, int]]:
-        """Requests and bytes of ids from one time to another, page by page."""
+    async def _between(self, tenant_id: str, mark: str, until: str) -> tuple[int, int]:
+        """Requests and bytes of ids from one time to another, looked at page by page."""
+        requests = size = 0
         for prefix, count in (("req_", _requests), ("att_", _attachments)):
             after, end = prefix + mark, prefix + until
             while after:
                 found = await self.store.scan(lambda tx, c=count, a=after, e=end: c(tx, tenant_id, a, e))  # type: ignore[misc]
-                yield found.requests, found.bytes
-                after = found.reached
+                requests, size, after = requests + found.requests, size + found.bytes, found.reached
+        return requests, size
 
 
 def share(limit: int, own: int, others: int, nodes: int) -> float:

@@ -95,11 +95,7 @@ class Servers:
             self._keep_to(number, rows)
             return rows
         # The one that only wants to be set right, before those that are not there.
-        kind = (
-            UnreliableServer
-            if any(isinstance(error, UnreliableServer) for error in errors)
-            else psycopg.OperationalError
-        )
+        kind = next((type(error) for error in errors if isinstance(error, UnreliableServer)), psycopg.OperationalError)
         raise kind("; ".join(str(error).strip() for error in errors))
 
     def _proven(self, number: int, read_only: bool) -> PostgresRows:

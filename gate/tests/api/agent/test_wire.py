@@ -41,6 +41,16 @@ class Served:
         await writer.drain()
         return reader, writer
 
+    async def post(self, path: str, body: bytes) -> tuple[bytes, bytes]:
+        """Head and body of the answer to a call that does not say what its body is."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        key = self.api.world.key
+        head = f"POST {path} HTTP/1.1\r\nHost: gate\r\nAuthorization: Bearer {key}\r\nContent-Length: {len(body)}"
+        writer.write(f"{head}\r\n\r\n".encode() + body)
+        answer = await body_of(reader)
+        writer.close()
+        return answer
+
     def head(self, path: str) -> bytes:
         """A call as it is sent."""
         key = self.api.world.key
@@ -128,11 +138,7 @@ async def test_a_stream_sends_each_state_as_it_comes(api: Api) -> None:
 async def test_a_call_without_a_content_type_is_read_as_json(api: Api) -> None:
     body = b'{"tool_name":"issue_refund","subject":"s","payload":{"amount":1}}'
     async with served(api) as gate:
-        reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
-        head = f"POST /api/agent/tasks/t/requests HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {api.world.key}\r\n"
-        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-        _, answer = await body_of(reader)
-        writer.close()
+        _, answer = await gate.post("/api/agent/tasks/t/requests", body)
     assert json.loads(answer)["status"] == "allow"
 
 
@@ -221,11 +227,7 @@ async def test_a_redemption_says_on_the_wire_what_it_says_to_an_application(api:
     decision, bound = await api.approved(), {name: refund()[name] for name in ("tool_name", "payload")}
     body = json.dumps({"task_id": decision["task_id"], "signature": decision["approval_token"], **bound}).encode()
     async with served(api) as gate:
-        reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
-        head = f"POST {VALIDATE} HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {api.world.key}\r\n"
-        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-        sent, answer = await body_of(reader)
-        writer.close()
+        sent, answer = await gate.post(VALIDATE, body)
     assert json.loads(answer)["valid"]
     assert json.loads(answer)["payload"] == bound["payload"]
     names = (b"HTTP/1.1 200 ", b"content-type: application/json\r\n", b"cache-control: no-store\r\n", b"x-request-id: ")

@@ -8,7 +8,7 @@ from stacksona_gate.api.agent.bodies import ValidateBody, read_as, read_fields
 from stacksona_gate.api.agent.context import Context, bearer, decision_headers
 from stacksona_gate.api.agent.requests import decision_body, polled_reply
 from stacksona_gate.api.errors import problem
-from stacksona_gate.api.http import EVENT_STREAM, Call, Events, Held, Reply, json_reply, problem_reply
+from stacksona_gate.api.http import ENCODER, EVENT_STREAM, Call, Events, Held, Reply, problem_reply
 from stacksona_gate.domain.approvals import Redeemed
 from stacksona_gate.domain.canonical import digest
 from stacksona_gate.domain.errors import GateError, Invalid
@@ -254,7 +254,7 @@ def _redeemed(result: Redeemed, call: Call) -> Reply:
         "payload_digest": request.payload_digest,
         "redeemed_at": rfc3339_or_none(request.redeemed_at),
     }
-    known = json_reply(answer).body
+    known = ENCODER.encode(answer)
     return Reply(known[:-1] + b',"payload":' + request.payload.encode() + b"}").written()
 
 
