@@ -17,6 +17,7 @@ from typing import Final
 
 import psycopg
 
+from bench.maintenance import Maintenance
 from bench.prepare import Prepared, question, settings_for
 from stacksona_gate.config import is_postgresql
 from stacksona_gate.domain import merkle
@@ -100,7 +101,7 @@ class Past:
         made = Batch()
         hashes: list[bytes] = []
         for i, status in enumerate(statuses, first):
-            at = self.now - SPAN + SPAN * i // number
+            at = self.time(i, number)
             known = self.erased if i < number * ERASED_SHARE else self.patterns
             request, entries = _copy(known.get(status) or self.patterns[status], at, self.now, self.dice)
             self.request_seq += 1
@@ -112,6 +113,10 @@ class Past:
                 hashes.append(merkle.leaf_hash(entry[_ENTRY["leaf"]].encode()))
         made.tiles = self._grow(hashes)
         return made
+
+    def time(self, i: int, number: int) -> int:
+        """When the request ``i`` of ``number`` was asked."""
+        return self.now - SPAN + SPAN * i // number
 
     def _grow(self, hashes: list[bytes]) -> Tiles:
         appended = merkle.append(lambda level, number: self.edge.get((level, number), b""), self.size, hashes)
@@ -129,7 +134,8 @@ def edge_of(tiles: Tiles) -> Tiles:
 
 
 def fill(prepared: Prepared, number: int) -> None:
-    """Adds so many requests over the last 90 days: 80% allowed, 15% threads decided by people, 5% pending."""
+    """Adds so many requests over the last 90 days: 80% allowed, 15% threads decided by people, 5% pending. The
+    database is kept by the day as a gate keeps it."""
     past = asyncio.run(_begin(prepared, number))
     statuses = past.dice.choices([status for status, _ in _KINDS], [share for _, share in _KINDS], k=number)
     with _unsealed(prepared), ExitStack() as stack:
@@ -139,16 +145,24 @@ def fill(prepared: Prepared, number: int) -> None:
             free.put(stack.enter_context(closing(_rows(prepared))))
         pool = stack.enter_context(ThreadPoolExecutor(connections))
         waiting: list[Future[None]] = []
+        maintenance = Maintenance(prepared)
         for numbers in batched(range(number), _BATCH):
+            if maintenance.is_due(at := past.time(numbers[0], number)):
+                _wait_for_all(waiting)
+                maintenance.keep(at)
             made = past.batch(statuses[numbers[0] : numbers[-1] + 1], numbers[0], number)
             waiting.append(pool.submit(_insert, free, made))
             if len(waiting) > connections:
                 waiting.pop(0).result()
-        for future in waiting:
-            future.result()
+        _wait_for_all(waiting)
     _go_on_after_highest(prepared)
     _sync(prepared)
     asyncio.run(_end(prepared, past))  # as a gate that keeps its time: it does not wait for the disk to take all that
+
+
+def _wait_for_all(waiting: list[Future[None]]) -> None:
+    while waiting:
+        waiting.pop(0).result()
 
 
 def _insert(free: queue.SimpleQueue[FillRows], made: Batch) -> None:
@@ -265,6 +279,8 @@ async def _begin(prepared: Prepared, number: int) -> Past:
         with closing(_rows(prepared)) as rows:
             last = [_one(rows, f"SELECT MAX(seq) FROM {table}") for table in ("requests", "audit")]
     erased = _patterns(prepared)
+    with closing(_rows(prepared)) as rows:
+        rows.run("DELETE FROM requests")  # they are of today, and would come before the past
     return Past(patterns, erased, now, random.Random(number), last[0], last[1], newest, tiles)
 
 
@@ -289,7 +305,7 @@ def _erase(tx: Tx, request_ids: Sequence[str], now: int) -> None:
 
 
 async def _end(prepared: Prepared, past: Past) -> None:
-    """Partitions what a gate would have long partitioned, and signs the tree."""
+    """Does what maintenance left to the next day, and signs the tree."""
     async with opened(settings_for(prepared.url)) as gate:
         while await gate.store.tend(gate.env.now()):
             pass
