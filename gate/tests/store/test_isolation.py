@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+import pytest_asyncio
 from gate.tests.factories import START, TENANT, World, second_tenant, thread_of
 
 from stacksona_gate.domain.agents import Verifier
@@ -218,9 +219,16 @@ def everything(tx: Tx, tenant: str, ids: Ids) -> list[object]:
     ]
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def filled(unchanged: World) -> tuple[World, Ids]:
+    """One for all: who finds nothing changes nothing."""
+    return unchanged, await full(unchanged)
+
+
 @pytest.mark.parametrize("method", FINDS)
-async def test_another_tenant_finds_nothing_with_these_ids(w: World, method: str) -> None:
-    ids = await full(w)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_another_tenant_finds_nothing_with_these_ids(filled: tuple[World, Ids], method: str) -> None:
+    w, ids = filled
     assert not await w.write(lambda tx: FINDS[method](tx, ids))
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from gate.tests.factories import START, TENANT, World, thread_of
 from gate.tests.store.inserting import each
 from msgspec.structs import replace as with_changes
@@ -105,11 +106,18 @@ FILTERS: dict[str, tuple[ThreadFilter, list[str]]] = {
 }
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def with_threads(unchanged: World) -> World:
+    """One for all that only read."""
+    await some_threads(unchanged)
+    return unchanged
+
+
 @pytest.mark.parametrize("name", FILTERS)
-async def test_threads_are_listed_by(w: World, name: str) -> None:
-    await some_threads(w)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_threads_are_listed_by(with_threads: World, name: str) -> None:
     where, expected = FILTERS[name]
-    assert await listed(w, where) == expected
+    assert await listed(with_threads, where) == expected
 
 
 async def test_cursors_walk_through_all_threads_in_either_direction(w: World) -> None:
