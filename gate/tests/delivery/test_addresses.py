@@ -192,7 +192,8 @@ async def test_localhost_is_what_it_resolves_to() -> None:
 @pytest.mark.parametrize("address", ["10.1.2.3", "127.0.0.1", "::1", "fd00::5", "::ffff:808:808", "2002:808:808::1"])
 async def test_an_allowed_network_opens_its_addresses(address: str) -> None:
     guard = AddressGuard.of("10.1.0.0/16, 127.0.0.0/8,::1/128,fd00::/64,::ffff:0:0/96,2002::/16", "", Names([address]))
-    assert await guard.addresses(address, 80) == await guard.addresses("hooks.internal", 80) == [address]
+    shown = [str(ip_address(address))]  # Python 3.13 writes an IPv4 address within one of IPv6 in another way
+    assert await guard.addresses(address, 80) == await guard.addresses("hooks.internal", 80) == shown
 
 
 @pytest.mark.parametrize("address", ["10.2.0.1", "::ffff:10.1.2.3", "64:ff9b::a01:203", "2002:a01:203::"])
