@@ -134,8 +134,8 @@ def edge_of(tiles: Tiles) -> Tiles:
 
 
 def fill(prepared: Prepared, number: int) -> None:
-    """Adds so many requests over the last 90 days: 80% allowed, 15% threads decided by people, 5% pending. The
-    database is kept by the day as a gate keeps it."""
+    """Fills a new database with so many requests over the last 90 days: 80% allowed, 15% threads decided by people, 5%
+    pending. Tables are partitioned by the day as a gate partitions them. Raises BenchBroken."""
     past = asyncio.run(_begin(prepared, number))
     statuses = past.dice.choices([status for status, _ in _KINDS], [share for _, share in _KINDS], k=number)
     with _unsealed(prepared), ExitStack() as stack:
@@ -155,6 +155,7 @@ def fill(prepared: Prepared, number: int) -> None:
             if len(waiting) > connections:
                 waiting.pop(0).result()
         _wait_for_all(waiting)
+    maintenance.check(number)
     _go_on_after_highest(prepared)
     _sync(prepared)
     asyncio.run(_end(prepared, past))  # as a gate that keeps its time: it does not wait for the disk to take all that
@@ -280,7 +281,9 @@ async def _begin(prepared: Prepared, number: int) -> Past:
             last = [_one(rows, f"SELECT MAX(seq) FROM {table}") for table in ("requests", "audit")]
     erased = _patterns(prepared)
     with closing(_rows(prepared)) as rows:
-        rows.run("DELETE FROM requests")  # they are of today, and would come before the past
+        # They are of today, and a table that begins with today is not partitioned in its past. What the log has of
+        # them stays, as it does of everything.
+        rows.run("DELETE FROM requests")
     return Past(patterns, erased, now, random.Random(number), last[0], last[1], newest, tiles)
 
 

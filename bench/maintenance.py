@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from contextlib import closing
+from typing import Final
 
 import psycopg
 
 from bench.prepare import Prepared
+from bench.report import BenchBroken
 from stacksona_gate.config import is_postgresql
 from stacksona_gate.domain.times import DAY
 from stacksona_gate.store.content import Content
@@ -14,6 +16,7 @@ from stacksona_gate.store.postgres import PARTITION_ROWS
 from stacksona_gate.store.postgres_address import connection_parameters
 from stacksona_gate.store.postgres_connection import Columns, PostgresRows
 from stacksona_gate.store.postgres_partitions import Partitions
+from stacksona_gate.store.postgres_parts import bounds_of
 
 _GROWING: Final = ("requests", "audit")
 """What a past consists of."""
@@ -22,11 +25,9 @@ _GROWING: Final = ("requests", "audit")
 class Maintenance:
     """Partitions the tables of PostgreSQL as they grow; an SQLite file needs nothing."""
 
-    def __init__(self, prepared: Prepared, size: int = PARTITION_ROWS) -> None:
-        """``size``: of a partition, in rows."""
+    def __init__(self, prepared: Prepared) -> None:
         self._url = prepared.url
-        parameters = connection_parameters(prepared.url) if is_postgresql(prepared.url) else None
-        self._partitions = None if parameters is None else Partitions(lambda: _rows(parameters), size)
+        self._partitions = Partitions(self._connect, PARTITION_ROWS) if is_postgresql(prepared.url) else None
         self._kept_at = 0
 
     def is_due(self, at: int) -> bool:
@@ -40,12 +41,22 @@ class Maintenance:
             self._analyze([table for table in _GROWING if table not in self._partitions.parted])
             self._partitions.tend(at)
 
+    def check(self, number: int) -> None:
+        """Tells how many partitions there are. Raises BenchBroken where there are less than half of those that
+        ``number`` rows fill: it would not be the database that is to be measured."""
+        if self._partitions is None:
+            return
+        with closing(self._connect()) as rows:
+            found = {table: len(bounds_of(rows, table)) for table in _GROWING}
+        print(f"past: {number:,} requests, partitions {found}", flush=True)
+        if 2 * min(found.values()) < number // PARTITION_ROWS:
+            raise BenchBroken(f"{number:,} requests are in partitions {found}: rounds were put off")
+
+    def _connect(self) -> PostgresRows:
+        return PostgresRows(connection_parameters(self._url), content=Content(), columns=Columns())
+
     def _analyze(self, tables: list[str]) -> None:
         """As autovacuum would after so many rows: a table becomes partitioned by PostgreSQL's own count."""
         with psycopg.connect(self._url, autocommit=True) as server:
             for table in tables:
                 server.execute(f"ANALYZE {table}".encode())
-
-
-def _rows(parameters: dict[str, Any]) -> PostgresRows:
-    return PostgresRows(parameters, content=Content(), columns=Columns())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 import pytest
@@ -22,6 +22,8 @@ from stacksona_gate.store.base import Idempotency, Tx
 
 NOUNS = {name: value.fget.__annotations__["return"] for name, value in vars(Tx).items() if isinstance(value, property)}
 OTHER = "other"
+THEIRS_UNSEALED = 4
+"""Entries of the other tenant's log that wait to be sealed, at most: the first tenant has more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,8 @@ class Ids:
 
     agent: str
     request: str
+    over: str
+    """Another request, of which nothing is waited for any more."""
     thread: str
     user: str
     key: str
@@ -94,7 +98,7 @@ FINDS: dict[str, Probe] = {
     "erasure.find_state": lambda tx, ids: tx.erasure.find_state(OTHER, ids.request),
     "erasure.list_requests": lambda tx, ids: tx.erasure.list_requests(OTHER, after=0, limit=9),
     "erasure.list_loose_events": lambda tx, ids: tx.erasure.list_loose_events(OTHER, after=0, limit=9),
-    "erasure.erase_request": lambda tx, ids: tx.erasure.erase_request(OTHER, ids.request, START),
+    "erasure.erase_request": lambda tx, ids: tx.erasure.erase_request(OTHER, ids.over, START),
     "erasure.erase_event": lambda tx, ids: tx.erasure.erase_event(OTHER, "evt_1", START),
     "erasure.erase_loose_events": lambda tx, ids: tx.erasure.erase_loose_events(OTHER, 2**60, 9),
     "erasure.list_replays": lambda tx, ids: tx.erasure.list_replays(OTHER, after=(0, ""), limit=9),
@@ -117,9 +121,7 @@ FINDS: dict[str, Probe] = {
     "log.list_unsealed": lambda tx, ids: [leaf for _, leaf in tx.log.list_unsealed(OTHER, 999) if ids.agent in leaf],
     "log.last_unsealed": lambda tx, ids: tx.log.last_unsealed(OTHER) in _waiting(tx, ids),
     "log.is_sealed_to": lambda tx, ids: not tx.log.is_sealed_to(OTHER, _waiting(tx, ids)[0]),
-    "log.measure_backlog": lambda tx, ids: (
-        tx.log.measure_backlog(OTHER, 999).entries - len(tx.log.list_unsealed(OTHER, 999))
-    ),
+    "log.measure_backlog": lambda tx, ids: max(0, tx.log.measure_backlog(OTHER, 999).entries - THEIRS_UNSEALED),
     "log.find_tile": lambda tx, ids: tx.log.find_tile(OTHER, 0, 0),
     "log.newest": lambda tx, ids: tx.log.newest(OTHER),
     "log.find_checkpoint": lambda tx, ids: tx.log.find_checkpoint(OTHER, 1),
@@ -163,6 +165,14 @@ def _waiting(tx: Tx, ids: Ids) -> list[int]:
     return [seq for seq, leaf in tx.log.list_unsealed(TENANT, 999) if ids.agent in leaf]
 
 
+class _Undone(Exception):
+    """Carries what a probe found, out of a transaction that is taken back."""
+
+
+def _undone(found: object) -> None:
+    raise _Undone(found)
+
+
 def _refused(change: Callable[[], object]) -> None:
     with pytest.raises(Conflict):
         change()
@@ -170,14 +180,16 @@ def _refused(change: Callable[[], object]) -> None:
 
 async def full(w: World) -> Ids:
     """A first tenant with one of everything, and a second one."""
+    await w.new_user("admin", "Grace")
     await second_tenant(w, OTHER)
     answer = await w.ask()
     await w.ask(tool="unheard_of")
     await w.revise(answer)
     await w.review(answer, "request_changes", revision=2)
-    await w.redeem(await w.ask(100))
+    redeemed = await w.ask(100)
+    await w.redeem(redeemed)
     (key,) = await w.read(lambda tx: tx.keys.list_for(w.tenant_id, w.agent.id))
-    ids = Ids(w.agent.id, answer.request.id, thread_of(answer), w.admin.id, key.id)
+    ids = Ids(w.agent.id, answer.request.id, redeemed.request.id, thread_of(answer), w.admin.id, key.id)
     await w.write(lambda tx: _rest(tx, w.tenant_id, ids))
     return ids
 
@@ -196,7 +208,7 @@ def _rest(tx: Tx, tenant: str, ids: Ids) -> None:
     tx.people.insert_setup_code(tenant, "code", START + 9)
     tx.people.insert_failure(tenant, "account:a", START)
     tx.replays.insert(tenant, Idempotency("scope", "fingerprint", "{}"), START)
-    tx.log.number(tenant, 0, [tx.log.list_unsealed(tenant, 1)[0][0]])
+    tx.log.number(tenant, 0, [next(seq for seq, leaf in tx.log.list_unsealed(tenant, 999) if ids.request in leaf)])
     tx.log.put_tiles(tenant, {(0, 0): b"ours"})
     tx.log.insert_checkpoint(KeptCheckpoint(tenant, 1, "root", "note", START, None))
     for name, state, due, end in (("msg_1", "pending", 0, None), ("msg_2", "dead", None, START)):
@@ -220,9 +232,12 @@ def everything(tx: Tx, tenant: str, ids: Ids) -> list[object]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def filled(unchanged: World) -> tuple[World, Ids]:
-    """One for all: who finds nothing changes nothing."""
-    return unchanged, await full(unchanged)
+async def filled(unchanged: World) -> AsyncIterator[tuple[World, Ids]]:
+    """One for all: who finds nothing changes nothing, which is looked at in the end."""
+    w, ids = unchanged, await full(unchanged)
+    before = await w.read(lambda tx: everything(tx, w.tenant_id, ids))
+    yield w, ids
+    assert await w.read(lambda tx: everything(tx, w.tenant_id, ids)) == before
 
 
 @pytest.mark.parametrize("method", FINDS)
@@ -230,6 +245,19 @@ async def filled(unchanged: World) -> tuple[World, Ids]:
 async def test_another_tenant_finds_nothing_with_these_ids(filled: tuple[World, Ids], method: str) -> None:
     w, ids = filled
     assert not await w.write(lambda tx: FINDS[method](tx, ids))
+
+
+@pytest.mark.parametrize("method", FINDS)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_its_own_tenant_finds_something_with_these_ids(
+    filled: tuple[World, Ids], method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else nothing would be shown by another one's finding nothing."""
+    w, ids = filled
+    monkeypatch.setitem(globals(), "OTHER", w.tenant_id)
+    with pytest.raises(_Undone) as found:
+        await w.write(lambda tx: _undone(FINDS[method](tx, ids)))
+    assert found.value.args[0]
 
 
 @pytest.mark.parametrize("method", CHANGES)
