@@ -17,7 +17,7 @@ from typing import Final
 
 import psycopg
 
-from bench.maintenance import Maintenance
+from bench.maintenance import Maintenance, rows_at
 from bench.prepare import Prepared, question, settings_for
 from stacksona_gate.config import is_postgresql
 from stacksona_gate.domain import merkle
@@ -33,9 +33,7 @@ from stacksona_gate.service.log import seal_next
 from stacksona_gate.service.log_keys import log_signer
 from stacksona_gate.service.requests import Ask, submit
 from stacksona_gate.store.base import Tx
-from stacksona_gate.store.content import Content
-from stacksona_gate.store.postgres_address import connection_parameters
-from stacksona_gate.store.postgres_connection import Columns, PostgresRows
+from stacksona_gate.store.postgres_connection import PostgresRows
 from stacksona_gate.store.queries.requests import REQUESTS
 from stacksona_gate.store.queries.tenants import AUDIT
 from stacksona_gate.store.rows import Row, Rows
@@ -138,6 +136,7 @@ def fill(prepared: Prepared, number: int) -> None:
     pending. Tables are partitioned by the day as a gate partitions them. Raises BenchBroken."""
     past = asyncio.run(_begin(prepared, number))
     statuses = past.dice.choices([status for status, _ in _KINDS], [share for _, share in _KINDS], k=number)
+    maintenance = Maintenance(prepared.url) if is_postgresql(prepared.url) else None
     with _unsealed(prepared), ExitStack() as stack:
         free: queue.SimpleQueue[FillRows] = queue.SimpleQueue()
         connections = _CONNECTIONS if is_postgresql(prepared.url) else 1
@@ -145,24 +144,25 @@ def fill(prepared: Prepared, number: int) -> None:
             free.put(stack.enter_context(closing(_rows(prepared))))
         pool = stack.enter_context(ThreadPoolExecutor(connections))
         waiting: list[Future[None]] = []
-        maintenance = Maintenance(prepared)
         for numbers in batched(range(number), _BATCH):
-            if maintenance.is_due(at := past.time(numbers[0], number)):
-                _wait_for_all(waiting)
+            at = past.time(numbers[0], number)
+            if maintenance is not None and maintenance.is_due(at):
+                _wait(waiting, most=0)
                 maintenance.keep(at)
             made = past.batch(statuses[numbers[0] : numbers[-1] + 1], numbers[0], number)
             waiting.append(pool.submit(_insert, free, made))
-            if len(waiting) > connections:
-                waiting.pop(0).result()
-        _wait_for_all(waiting)
-    maintenance.check(number)
+            _wait(waiting, most=connections)
+        _wait(waiting, most=0)
+    if maintenance is not None:
+        maintenance.check(number)
     _go_on_after_highest(prepared)
     _sync(prepared)
     asyncio.run(_end(prepared, past))  # as a gate that keeps its time: it does not wait for the disk to take all that
 
 
-def _wait_for_all(waiting: list[Future[None]]) -> None:
-    while waiting:
+def _wait(waiting: list[Future[None]], most: int) -> None:
+    """Returns when no more than ``most`` are under way. Raises what one of them raised."""
+    while len(waiting) > most:
         waiting.pop(0).result()
 
 
@@ -187,7 +187,7 @@ def _insert(free: queue.SimpleQueue[FillRows], made: Batch) -> None:
 def _rows(prepared: Prepared) -> FillRows:
     """Commits are not waited for, for the fill alone: nobody is answered, and a database half filled is thrown away."""
     if is_postgresql(prepared.url):
-        server = PostgresRows(connection_parameters(prepared.url), content=Content(), columns=Columns())
+        server = rows_at(prepared.url)
         server.execute("SET synchronous_commit = off")
         server.execute("SET session_replication_role = replica")  # no trigger: leaves come with their place
         return server
@@ -271,7 +271,8 @@ async def _begin(prepared: Prepared, number: int) -> Past:
         await _ask_one_of_each(gate, prepared)
         while await seal_next(gate, FIRST_TENANT):
             pass
-        patterns = _patterns(prepared)
+        with closing(_rows(prepared)) as rows:
+            patterns = _read_patterns(rows)
         now = gate.env.now()
         await gate.store.write(
             lambda tx: _erase(tx, [known.request[_REQUEST["id"]] for known in patterns.values()], now)
@@ -279,8 +280,8 @@ async def _begin(prepared: Prepared, number: int) -> Past:
         newest, tiles = await gate.store.scan(_tree)
         with closing(_rows(prepared)) as rows:
             last = [_one(rows, f"SELECT MAX(seq) FROM {table}") for table in ("requests", "audit")]
-    erased = _patterns(prepared)
     with closing(_rows(prepared)) as rows:
+        erased = _read_patterns(rows)
         # They are of today, and a table that begins with today is not partitioned in its past. What the log has of
         # them stays, as it does of everything.
         rows.run("DELETE FROM requests")
@@ -346,13 +347,8 @@ def _decide_two(tx: Tx, gate: Gate) -> None:
         reviews.review(tx, gate.env, user, thread_id, reviews.Verdict(verdict, "as agreed", 1))
 
 
-def _patterns(prepared: Prepared) -> dict[str, Pattern]:
-    """As they rest: content stays encrypted, each row of a kind with the same."""
-    with closing(_rows(prepared)) as rows:
-        return _read_patterns(rows)
-
-
 def _read_patterns(rows: Rows) -> dict[str, Pattern]:
+    """As they rest: content stays encrypted, each row of a kind with the same."""
     found: dict[str, Pattern] = {}
     requests = rows.all(f"SELECT {', '.join(REQUESTS.stored)} FROM requests WHERE tenant_id = $1", FIRST_TENANT)
     for request in requests:
