@@ -121,7 +121,9 @@ FINDS: dict[str, Probe] = {
     "log.list_unsealed": lambda tx, ids: [leaf for _, leaf in tx.log.list_unsealed(OTHER, 999) if ids.agent in leaf],
     "log.last_unsealed": lambda tx, ids: tx.log.last_unsealed(OTHER) in _waiting(tx, ids),
     "log.is_sealed_to": lambda tx, ids: not tx.log.is_sealed_to(OTHER, _waiting(tx, ids)[0]),
-    "log.measure_backlog": lambda tx, ids: max(0, tx.log.measure_backlog(OTHER, 999).entries - THEIRS_UNSEALED),
+    "log.measure_backlog": lambda tx, ids: (
+        tx.log.measure_backlog(OTHER, 999).entries - min(len(tx.log.list_unsealed(OTHER, 999)), THEIRS_UNSEALED)
+    ),
     "log.find_tile": lambda tx, ids: tx.log.find_tile(OTHER, 0, 0),
     "log.newest": lambda tx, ids: tx.log.newest(OTHER),
     "log.find_checkpoint": lambda tx, ids: tx.log.find_checkpoint(OTHER, 1),
